@@ -1,0 +1,126 @@
+//! The appending thread.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::Permit;
+use crate::model::{Advice, Explain, Kind};
+use crate::run::{Event, EventKind, Intent, StepId};
+
+/// Where lines go: a file that is fsynced, or memory in tests and rehearsals.
+pub trait Sink: Send {
+    /// Appends one line, with its line feed, and makes it durable.
+    ///
+    /// # Errors
+    /// Whatever the medium says; after the first error nothing more is appended.
+    fn append(&mut self, line: &[u8]) -> io::Result<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.extend_from_slice(line);
+        Ok(())
+    }
+}
+
+/// The journal cannot take any more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("write the journal {}: {message}", path.display())]
+pub struct JournalError {
+    /// Its file.
+    pub path: PathBuf,
+    /// What the medium said.
+    pub message: String,
+}
+
+impl Explain for JournalError {
+    fn kind(&self) -> Kind {
+        Kind::Outside
+    }
+
+    fn advice(&self) -> Option<Advice> {
+        Some(Advice::new(
+            "make room or make the folder writable; nothing is changed on a cluster without its journal line",
+        ))
+    }
+}
+
+type Encode = dyn Fn(&Event) -> Vec<u8> + Send;
+type Answer = oneshot::Sender<Result<Event, JournalError>>;
+
+/// A handle on the journal. Cheap to clone; the thread ends when the last handle is gone.
+#[derive(Clone)]
+pub struct Journal {
+    lines: mpsc::Sender<(EventKind, Answer)>,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Starts the appending thread. `encode` makes a line, without its line feed, of an event; `now` is asked for each
+    /// event's time; every recorded event is also passed on to `seen`, in order.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        path: PathBuf,
+        mut sink: Box<dyn Sink>,
+        encode: Box<Encode>,
+        now: fn() -> jiff::Timestamp,
+        seen: tokio::sync::mpsc::UnboundedSender<Event>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let (lines, inbox) = mpsc::channel::<(EventKind, Answer)>();
+        let file = path.clone();
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            let mut seq = 0;
+            let mut broken: Option<JournalError> = None;
+            while let Ok((kind, answer)) = inbox.recv() {
+                if let Some(error) = &broken {
+                    // A receiver that is gone has stopped caring about the answer.
+                    let _ = answer.send(Err(error.clone()));
+                    continue;
+                }
+                let event = Event { seq: seq + 1, at: now(), kind };
+                let mut line = encode(&event);
+                line.push(b'\n');
+                match sink.append(&line) {
+                    Ok(()) => {
+                        seq += 1;
+                        // Reporting must never stop a run: a reporter that is gone is no reason to fail.
+                        let _ = seen.send(event.clone());
+                        let _ = answer.send(Ok(event));
+                    }
+                    Err(error) => {
+                        let error = JournalError { path: file.clone(), message: error.to_string() };
+                        broken = Some(error.clone());
+                        let _ = answer.send(Err(error));
+                    }
+                }
+            }
+        })?;
+        Ok((Self { lines, path }, thread))
+    }
+
+    /// Records an event; returns once it is durable.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it could not be written, now or ever again.
+    pub async fn record(&self, kind: EventKind) -> Result<Event, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || JournalError { path: self.path.clone(), message: "the journal's thread has ended".to_owned() };
+        self.lines.send((kind, answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Announces a mutation; the permit exists only once the line is durable.
+    ///
+    /// # Errors
+    /// [`JournalError`] as [`Journal::record`].
+    pub async fn intend(&self, step: Option<StepId>, intent: Intent) -> Result<Permit, JournalError> {
+        let event = self.record(EventKind::Intended { step, intent }).await?;
+        Ok(Permit::new(event.seq))
+    }
+}

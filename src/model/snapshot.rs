@@ -1,0 +1,110 @@
+//! What was observed of a cluster at one moment.
+
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use super::{Budgets, ClusterName, Foreign, Namespace, Node, NodeName, Pod, Uid};
+
+/// What could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapSubject {
+    /// Disruption budgets: no drain can be judged without them.
+    Budgets,
+    /// DaemonSets: whether a pod's DaemonSet still exists.
+    DaemonSets,
+    /// Pods: no drain can be judged without them.
+    Pods,
+    /// The version of the API server.
+    Version,
+    /// The UID of the namespace `kube-system`, which identifies the cluster.
+    Identity,
+    /// The lock of `apply`.
+    Lock,
+    /// Single objects that could not be understood; the message counts them.
+    Objects,
+    /// How many members etcd has.
+    Etcd,
+}
+
+/// Something that could not be read, and why. A plan shows its gaps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gap {
+    /// What.
+    pub subject: GapSubject,
+    /// Why, as the source said it.
+    pub why: Foreign,
+    /// What would close it, such as the RBAC rule that is missing.
+    pub remedy: String,
+}
+
+/// A DaemonSet: its pods are left alone by drains while it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSet {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: Foreign,
+    /// Its UID.
+    pub uid: Uid,
+}
+
+/// What is known of the control plane, as far as rebooting one of its nodes asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Nodes that run an etcd member as a static pod (label `component=etcd`), and whether that pod is Ready.
+    pub etcd_members: BTreeMap<NodeName, bool>,
+}
+
+/// Everything that planning may know of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The cluster's name in the config.
+    pub cluster: ClusterName,
+    /// How it was reached, for the header: `server host` or `sandbox`.
+    pub via: Foreign,
+    /// The UID of its namespace `kube-system`; `None` is a gap.
+    pub identity: Option<Uid>,
+    /// The API server's version, such as `1.37.2`; empty is a gap.
+    pub version: Foreign,
+    /// When the last of it was read.
+    pub taken_at: Timestamp,
+    /// The nodes.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// The pods, sorted by node, namespace, name.
+    pub pods: Vec<Pod>,
+    /// The disruption budgets.
+    pub budgets: Budgets,
+    /// The DaemonSets, by UID.
+    pub daemon_sets: BTreeMap<Uid, DaemonSet>,
+    /// What is known of the control plane.
+    pub control_plane: ControlPlane,
+    /// The holder of the lock, where a live or dead run holds it: the Lease's `holderIdentity` (a run id) and its last renewal.
+    pub lock: Option<(Foreign, Timestamp)>,
+    /// Whether this is a simulated cluster, which needs no image for its node pods.
+    pub sandbox: bool,
+    /// What could not be read.
+    pub gaps: Vec<Gap>,
+}
+
+impl Snapshot {
+    /// The pods bound to a node, in order of their keys.
+    #[must_use]
+    pub fn pods_on(&self, node: &NodeName) -> &[Pod] {
+        let start = self.pods.partition_point(|pod| pod.node.as_ref() < Some(node));
+        let end = self.pods.partition_point(|pod| pod.node.as_ref() <= Some(node));
+        &self.pods[start..end]
+    }
+
+    /// Whether there is a gap about a subject.
+    #[must_use]
+    pub fn has_gap(&self, subject: GapSubject) -> bool {
+        self.gaps.iter().any(|gap| gap.subject == subject)
+    }
+
+    /// Puts the parts into their documented order; every maker of a snapshot calls it last.
+    pub fn sort(&mut self) {
+        self.pods.sort_by(|a, b| a.node.cmp(&b.node).then_with(|| a.key.cmp(&b.key)));
+        self.gaps.sort();
+        self.gaps.dedup();
+    }
+}

@@ -1,0 +1,1 @@
+//! The `kube` implementation; `kube` appears only here.
