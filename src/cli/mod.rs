@@ -1,1 +1,1 @@
-//! (written in its own commit)
+//! Arguments, terminal, exit codes.
