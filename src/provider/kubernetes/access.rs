@@ -211,11 +211,7 @@ pub(super) enum Via {
 }
 
 /// Resolves a kubeconfig access to `kube`'s configuration.
-pub(super) fn resolve(
-    path: Option<&Path>,
-    context: Option<&str>,
-    env: &KubeconfigEnv,
-) -> Result<Config, ConnectError> {
+pub(super) fn resolve(path: Option<&Path>, context: Option<&str>, env: &KubeconfigEnv) -> Result<Config, ConnectError> {
     match load(path, env)? {
         Ok(kubeconfig) => configure(kubeconfig, context, env),
         Err(_) if context.is_none() && env.in_pod => in_cluster(),
@@ -256,10 +252,9 @@ fn load(path: Option<&Path>, env: &KubeconfigEnv) -> Result<Result<Kubeconfig, V
         // A file of the list that is not there is skipped: people list files that only some machines have.
         let Some(next) = read(path)? else { continue };
         merged = Some(match merged {
-            Some(first) => first.merge(next).map_err(|error| ConnectError::Parse {
-                path: path.clone(),
-                source: ForeignError::of(&error),
-            })?,
+            Some(first) => first
+                .merge(next)
+                .map_err(|error| ConnectError::Parse { path: path.clone(), source: ForeignError::of(&error) })?,
             None => next,
         });
     }
@@ -292,9 +287,7 @@ fn read(path: &Path) -> Result<Option<Kubeconfig>, ConnectError> {
     } else {
         Kubeconfig::from_yaml(&String::from_utf8_lossy(&start))
     };
-    parsed
-        .map(Some)
-        .map_err(|error| ConnectError::Parse { path: path.to_owned(), source: ForeignError::of(&error) })
+    parsed.map(Some).map_err(|error| ConnectError::Parse { path: path.to_owned(), source: ForeignError::of(&error) })
 }
 
 /// Makes the configuration of a context. `kube` would do it too, but reads the proxy variables while it does.

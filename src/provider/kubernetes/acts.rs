@@ -67,11 +67,10 @@ impl KubernetesCluster {
             namespace: None,
         };
         let answer = self.change(change).await?;
-        let written = serde_json::from_slice::<wire::Node>(&answer.body)
-            .map_err(|error| malformed(&operation, error))
-            .and_then(|wire| {
-                Node::try_from((wire, self.pool_label.as_ref())).map_err(|misfit| malformed(&operation, misfit))
-            });
+        let written =
+            serde_json::from_slice::<wire::Node>(&answer.body).map_err(|error| malformed(&operation, error)).and_then(
+                |wire| Node::try_from((wire, self.pool_label.as_ref())).map_err(|misfit| malformed(&operation, misfit)),
+            );
         written.map_err(|cause| ActError::Unclear { operation, cause: Box::new(cause) })
     }
 
@@ -96,7 +95,8 @@ impl KubernetesCluster {
     /// well be one for which somebody else did.
     async fn ensure(&self, kind: &str, collection: String, body: Value) -> Result<bool, ActError> {
         let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let found: Result<_, ReadError> = self.get(format!("{collection}/{name}"), &format!("read {kind} {name}")).await;
+        let found: Result<_, ReadError> =
+            self.get(format!("{collection}/{name}"), &format!("read {kind} {name}")).await;
         if matches!(found, Ok(Some(_))) {
             return Ok(false);
         }
@@ -105,8 +105,8 @@ impl KubernetesCluster {
     }
 
     async fn post_reboot_pod(&self, operation: &str, pod: &RebootPod, dry_run: bool) -> Result<(), ActError> {
-        let mut target = Target::new(format!("/api/v1/namespaces/{MANAGED_NAMESPACE}/pods"))
-            .with("fieldManager", FIELD_MANAGER);
+        let mut target =
+            Target::new(format!("/api/v1/namespaces/{MANAGED_NAMESPACE}/pods")).with("fieldManager", FIELD_MANAGER);
         if dry_run {
             target = target.with("dryRun", "All");
         }
@@ -271,9 +271,9 @@ impl ClusterActs for KubernetesCluster {
 impl NodeReports for KubernetesCluster {
     async fn write_report(&self, node: &NodeName, report: &ReportWrite) -> Result<(), ActError> {
         let patch = match &report.reboot {
-            ReportedReboot::Required(reason) => NodePatch::default()
-                .set(ANNOTATION_REBOOT_REQUIRED, "true")
-                .set(ANNOTATION_REBOOT_REASON, reason.raw()),
+            ReportedReboot::Required(reason) => {
+                NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "true").set(ANNOTATION_REBOOT_REASON, reason.raw())
+            }
             ReportedReboot::NotRequired => {
                 NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "false").unset(ANNOTATION_REBOOT_REASON)
             }

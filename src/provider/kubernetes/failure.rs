@@ -185,10 +185,9 @@ pub(super) fn lost_act(lost: &Lost, operation: &str) -> ActError {
             operation: operation.to_owned(),
             refusal: Refusal::Invalid { status: 0, message: Foreign::new(message) },
         },
-        Lost::Deadline(_) | Lost::Connection(_) | Lost::TooLong(_) => ActError::Unclear {
-            operation: operation.to_owned(),
-            cause: Box::new(lost_read(lost, operation)),
-        },
+        Lost::Deadline(_) | Lost::Connection(_) | Lost::TooLong(_) => {
+            ActError::Unclear { operation: operation.to_owned(), cause: Box::new(lost_read(lost, operation)) }
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::list::Kind;
 use super::watch::Keyed;
-use super::wire::{CertificateSigningRequest, Interner, Misfit, Named, Node, Pod, PodDisruptionBudget, VolumeAttachment};
+use super::wire::{
+    CertificateSigningRequest, Interner, Misfit, Named, Node, Pod, PodDisruptionBudget, VolumeAttachment,
+};
 use crate::model;
 use crate::model::LabelKey;
 

@@ -47,12 +47,8 @@ pub fn reboot_pod_manifest(pod: &RebootPod) -> Value {
         }),
     };
     let image = pod.image.as_ref().map_or(PLACEHOLDER_IMAGE, |image| image.image.raw());
-    let secrets: Vec<Value> = pod
-        .image
-        .iter()
-        .flat_map(|image| &image.pull_secrets)
-        .map(|secret| json!({ "name": secret.raw() }))
-        .collect();
+    let secrets: Vec<Value> =
+        pod.image.iter().flat_map(|image| &image.pull_secrets).map(|secret| json!({ "name": secret.raw() })).collect();
     json!({
         "apiVersion": "v1",
         "kind": "Pod",

@@ -67,9 +67,9 @@ impl KubernetesCluster {
                 }
             }
         };
-        tokio::time::timeout(READ_DEADLINE, whole).await.unwrap_or_else(|_| {
-            Err(lost_read(&super::transport::Lost::Deadline(READ_DEADLINE), operation))
-        })
+        tokio::time::timeout(READ_DEADLINE, whole)
+            .await
+            .unwrap_or_else(|_| Err(lost_read(&super::transport::Lost::Deadline(READ_DEADLINE), operation)))
     }
 
     /// Reads one object afresh and understands it.

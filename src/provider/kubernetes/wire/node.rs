@@ -11,8 +11,8 @@ use super::scalar::{FieldsV1, Quantity, Time};
 use crate::model::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,
     ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, ANNOTATION_SCALE_DOWN_BEFORE,
-    ANNOTATION_SCALE_DOWN_DISABLED, BootId, Cordon, FIELD_MANAGER, Foreign, LabelKey, Mark, Node as ModelNode, NodeName,
-    Phase, PoolName, Readiness, Report, ReportedReboot, Taint as ModelTaint, TaintEffect, Uid, ZoneName,
+    ANNOTATION_SCALE_DOWN_DISABLED, BootId, Cordon, FIELD_MANAGER, Foreign, LabelKey, Mark, Node as ModelNode,
+    NodeName, Phase, PoolName, Readiness, Report, ReportedReboot, Taint as ModelTaint, TaintEffect, Uid, ZoneName,
 };
 use crate::provider::kubernetes::annotation;
 

@@ -189,9 +189,10 @@ impl Interner {
                     "Failed" => PodPhase::Failed,
                     _ => PodPhase::Unknown,
                 },
-                ready: status.conditions.iter().any(|condition| {
-                    condition.r#type == "Ready" && condition.status == "True"
-                }),
+                ready: status
+                    .conditions
+                    .iter()
+                    .any(|condition| condition.r#type == "Ready" && condition.status == "True"),
                 terminating: meta.deletion_timestamp.is_some(),
             },
             shape: self.shapes.intern(shape),
