@@ -3,6 +3,7 @@
 mod blocked;
 mod state;
 mod types;
+pub mod words;
 
 pub use blocked::{Blocked, BlockedReason, BudgetProof, Notice, Unknown, UnknownReason, Wanted};
 pub use state::StepState;
