@@ -171,11 +171,11 @@ pub fn doing(verb: Verb) -> &'static str {
 #[must_use]
 pub fn to_do(verb: Verb) -> &'static str {
     match verb {
-        Verb::Cordon => "be cordoned",
-        Verb::Drain => "be drained",
-        Verb::Reboot => "be rebooted",
+        Verb::Cordon => "cordon",
+        Verb::Drain => "drain",
+        Verb::Reboot => "reboot",
         Verb::AwaitReady => "come back after its reboot",
-        Verb::Uncordon => "be uncordoned",
+        Verb::Uncordon => "uncordon",
     }
 }
 
