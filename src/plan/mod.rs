@@ -14,6 +14,7 @@ mod startable;
 mod state;
 mod types;
 mod wave;
+pub mod words;
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;

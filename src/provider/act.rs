@@ -167,10 +167,6 @@ pub trait ClusterActs: ClusterReads {
     /// annotation. Returns the node as written.
     async fn uncordon(&self, permit: Permit, node: &Node, write: &UncordonWrite) -> Result<Node, ActError>;
 
-    /// Takes the run's marks off a node whose cordon stays (a node out of service): phase and run go, the cordon and its
-    /// mark stay. Guarded by resourceVersion. Returns the node as written.
-    async fn settle_cordon(&self, permit: Permit, node: &Node) -> Result<Node, ActError>;
-
     /// Evicts a pod, with its uid, with `fieldValidation=Strict`.
     async fn evict(&self, permit: Permit, pod: &Pod, grace: Grace) -> Result<Eviction, ActError>;
 
