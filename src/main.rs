@@ -1,3 +1,7 @@
-//! The binary: everything is in the library.
+//! The binary: everything is in the library, see [`haulout::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    haulout::cli::run()
+}

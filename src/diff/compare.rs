@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-use super::scope::{self, Default, covers_cluster, selects};
+use super::scope::{self, Default, selects};
 use super::trigger::{self, Finding};
 use super::{Change, DiffError, Differences, Hindrance, Missing, Notice, Unknown, Verdict, Wanted, Why};
-use crate::config::{Cluster, Config, OutOfService, Protect, Reboot, Scope};
+use crate::config::{Config, OutOfService, Protect, Reboot, Scope};
 use crate::model::{Cordon, DrainRule, Foreign, GapSubject, Mark, Node, NodeName, Snapshot, TableName};
 use crate::rules::{Departure, departure};
 
@@ -19,11 +19,13 @@ use crate::rules::{Departure, departure};
 /// [`DiffError`] when the config does not have the cluster, or when two of its reboot tables select the same node.
 pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<Differences, DiffError> {
     let name = &snapshot.cluster;
-    let cluster = config.clusters.get(name).ok_or_else(|| DiffError::NoSuchCluster { cluster: name.clone() })?;
+    if !config.clusters.contains_key(name) {
+        return Err(DiffError::NoSuchCluster { cluster: name.clone() });
+    }
     let tables = Tables {
-        protect: in_scope(&config.protect, name, cluster, |table: &Protect| &table.scope),
-        out_of_service: in_scope(&config.out_of_service, name, cluster, |table: &OutOfService| &table.scope),
-        reboots: in_scope(&config.reboots, name, cluster, |table: &Reboot| &table.scope),
+        protect: in_scope(&config.protect, name, |table: &Protect| &table.scope),
+        out_of_service: in_scope(&config.out_of_service, name, |table: &OutOfService| &table.scope),
+        reboots: in_scope(&config.reboots, name, |table: &Reboot| &table.scope),
     };
     let (missing, mut notices) = tables.lint(&snapshot.nodes, now);
     let mut nodes = BTreeMap::new();
@@ -49,10 +51,9 @@ type Named<'a, T> = Vec<(&'a TableName, &'a T)>;
 fn in_scope<'a, T>(
     tables: &'a BTreeMap<TableName, T>,
     name: &crate::model::ClusterName,
-    cluster: &Cluster,
     scope: impl Fn(&T) -> &Scope,
 ) -> Named<'a, T> {
-    tables.iter().filter(|(_, table)| covers_cluster(scope(table), name, cluster)).collect()
+    tables.iter().filter(|(_, table)| scope(table).clusters.contains(name)).collect()
 }
 
 /// The tables that speak of the cluster, in order of their names.
@@ -78,7 +79,7 @@ impl<'a> Tables<'a> {
             take(&table.scope, Default::Nothing, "out_of_service", Wanted::OutOfService, name);
         }
         for (name, table) in &self.protect {
-            take(&table.scope, Default::Nothing, "protect", Wanted::Protection, name);
+            take(&table.scope, Default::All, "protect", Wanted::Protection, name);
         }
         for (name, table) in &self.out_of_service {
             if let Some(until) = table.until.filter(|until| *until <= now) {
@@ -114,7 +115,7 @@ impl Look<'_> {
         notices: &mut Vec<Notice>,
     ) -> Verdict {
         let node = self.node;
-        if let Some((table, _)) = tables.protect.iter().find(|(_, t)| selects(&t.scope, Default::Nothing, node)) {
+        if let Some((table, _)) = tables.protect.iter().find(|(_, t)| selects(&t.scope, Default::All, node)) {
             return Verdict::Protected((*table).clone());
         }
         let finding = reboot.map(|(name, table)| (name, trigger::evaluate(table, node, self.now)));

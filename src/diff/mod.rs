@@ -8,6 +8,6 @@ mod types;
 
 pub use compare::compare;
 pub use error::DiffError;
-pub use scope::{covers_cluster, similar_names};
+pub use scope::similar_names;
 pub use trigger::{CLOCK_TOLERANCE, REPORT_VALIDITY};
 pub use types::{Change, Differences, Hindrance, Missing, Notice, Unknown, UnknownReason, Verdict, Wanted, Why};

@@ -1,40 +1,33 @@
 //! Which clusters and nodes a table speaks of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Missing, Notice, Wanted};
-use crate::config::{Cluster, ClusterRef, Scope};
-use crate::model::{ClusterName, Node, NodeName, TableName};
-
-/// Whether a table speaks of a cluster: by name, by tag, or because it names none and so means all.
-#[must_use]
-pub fn covers_cluster(scope: &Scope, name: &ClusterName, cluster: &Cluster) -> bool {
-    scope.clusters.is_empty()
-        || scope.clusters.iter().any(|entry| match entry {
-            ClusterRef::Name(wanted) => wanted == name,
-            ClusterRef::Tag { key, value } => cluster.tags.get(key) == Some(value),
-        })
-}
+use crate::config::Scope;
+use crate::model::{Node, NodeName, TableName};
 
 /// What a table means where it names neither nodes nor a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Default {
     /// Linux nodes that are not control plane.
     Workers,
+    /// Every node.
+    All,
     /// Nothing.
     Nothing,
 }
 
 /// Whether a scope selects a node: by name or by label, or by the default where it has neither.
 pub(super) fn selects(scope: &Scope, default: Default, node: &Node) -> bool {
-    if scope.nodes.is_empty() && scope.selector.is_none() {
+    if scope.is_unset() {
         return match default {
             Default::Workers => node.linux && !node.control_plane,
+            Default::All => true,
             Default::Nothing => false,
         };
     }
     scope.nodes.contains(&node.name)
-        || scope.selector.as_ref().is_some_and(|selector| selector.matches_labels(&node.labels))
+        || scope.selector.as_ref().is_some_and(|selector| selector.matches(&node.labels))
 }
 
 /// What is wrong with a scope as a whole: names that no node has, a selector that matches none.
@@ -60,7 +53,7 @@ pub(super) fn lint(
     missing.sort_by(|a, b| a.node.cmp(&b.node));
     missing.dedup_by(|a, b| a.node == b.node);
     let by_label = scope.selector.is_some() || (scope.nodes.is_empty() && default == Default::Workers);
-    let unnamed = Scope { nodes: Vec::new(), ..scope.clone() };
+    let unnamed = Scope { nodes: BTreeSet::new(), ..scope.clone() };
     let empty = by_label && !nodes.values().any(|node| selects(&unnamed, default, node));
     (missing, empty.then(|| Notice::MatchesNothing { kind, table: table.clone() }))
 }

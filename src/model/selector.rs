@@ -149,18 +149,18 @@ impl Selector {
     }
 
     /// Whether an object with these labels is selected; `label` answers the value of a label by its key.
-    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(label(&requirement.key)))
     }
 
     /// Whether an object with these labels is selected.
     #[must_use]
-    pub fn matches_labels<K, V>(&self, labels: &BTreeMap<K, V>) -> bool
+    pub fn matches<K, V>(&self, labels: &BTreeMap<K, V>) -> bool
     where
         K: Borrow<str> + Ord,
         V: AsRef<str>,
     {
-        self.matches(|key| labels.get(key).map(AsRef::as_ref))
+        self.matches_by(|key| labels.get(key).map(AsRef::as_ref))
     }
 }
 
@@ -212,16 +212,31 @@ pub enum SelectorFault {
     #[error("expected an integer here")]
     IntegerExpected,
     /// A label key that Kubernetes would refuse.
-    #[error("not a label key: a key is NAME or PREFIX/NAME, where NAME has at most 63 letters, digits, `-`, `_`, `.`")]
+    #[error("not a label key")]
     BadKey,
     /// The prefix of a label key that Kubernetes would refuse.
-    #[error("not a label key: the prefix must be a DNS name of at most 253 lower-case letters, digits, `-`, `.`")]
+    #[error("not the prefix of a label key")]
     BadPrefix,
     /// A label value that Kubernetes would refuse.
-    #[error(
-        "not a label value: a value has at most 63 letters, digits, `-`, `_`, `.`, with a letter or digit at both ends"
-    )]
+    #[error("not a label value")]
     BadValue,
+}
+
+impl SelectorFault {
+    /// The rule of Kubernetes that is broken, where it is one about characters.
+    #[must_use]
+    pub fn rule(self) -> Option<&'static str> {
+        match self {
+            Self::BadKey => Some(
+                "a label key is NAME or PREFIX/NAME; NAME has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+            ),
+            Self::BadPrefix => Some("the prefix of a label key is a DNS name: at most 253 lower-case letters, digits, '-' and '.'"),
+            Self::BadValue => Some(
+                "a label value has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Why a text is not a selector, and where.
@@ -269,7 +284,11 @@ fn check_key(key: &str, start: usize) -> Result<(), SelectorError> {
         Some((_, name)) => name,
         None => key,
     };
-    if is_name(name) { Ok(()) } else { Err(SelectorError::new(SelectorFault::BadKey, start..start + key.len())) }
+    if is_name(name) {
+        Ok(())
+    } else {
+        Err(SelectorError::new(SelectorFault::BadKey, start..start + key.len()))
+    }
 }
 
 fn check_value(value: &str, start: usize) -> Result<(), SelectorError> {
@@ -409,7 +428,9 @@ impl<'a> Parser<'a> {
     /// Everything up to the next space or symbol; empty where one of these comes next.
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let end = rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '<', '>']).unwrap_or(rest.len());
+        let end = rest
+            .find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '<', '>'])
+            .unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
     }
@@ -459,7 +480,7 @@ mod tests {
             "os\n,size",
         ] {
             let parsed = Selector::parse(selector).unwrap();
-            assert!(parsed.matches_labels(&node), "{selector}");
+            assert!(parsed.matches(&node), "{selector}");
         }
         for selector in [
             "os=windows",
@@ -477,15 +498,15 @@ mod tests {
             "os=linux,zone",
         ] {
             let parsed = Selector::parse(selector).unwrap();
-            assert!(!parsed.matches_labels(&node), "{selector}");
+            assert!(!parsed.matches(&node), "{selector}");
         }
     }
 
     #[test]
     fn words_of_the_grammar_may_be_keys_and_values() {
         let node = labels(&[("in", "notin")]);
-        assert!(Selector::parse("in=notin").unwrap().matches_labels(&node));
-        assert!(Selector::parse("in in (notin)").unwrap().matches_labels(&node));
+        assert!(Selector::parse("in=notin").unwrap().matches(&node));
+        assert!(Selector::parse("in in (notin)").unwrap().matches(&node));
     }
 
     #[test]
@@ -525,13 +546,12 @@ mod tests {
 
     #[test]
     fn the_selector_of_an_object_follows_the_same_rules() {
-        let made =
-            Selector::from_requirements([Requirement::new("a", Test::In(BTreeSet::from(["b".into()]))).unwrap()]);
+        let made = Selector::from_requirements([Requirement::new("a", Test::In(BTreeSet::from(["b".into()]))).unwrap()]);
         assert_eq!(made, Selector::parse("a=b").unwrap());
         assert!(Requirement::new("a b", Test::Exists).is_err());
         assert!(Requirement::new("a", Test::In(BTreeSet::new())).is_err());
         assert!(Requirement::new("a", Test::NotIn(BTreeSet::from(["-".into()]))).is_err());
-        assert!(Selector::everything().matches_labels(&labels(&[])));
+        assert!(Selector::everything().matches(&labels(&[])));
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use super::select::{Chosen, Selection, choose};
 use super::types::{Capacity, ClusterPlan, Counts, Slot};
 use super::wave::waves;
 use crate::config::{Cluster, Config, Order, Reboot, Scope};
-use crate::diff::{Change, Differences, Hindrance, Missing, Verdict, compare, covers_cluster};
+use crate::diff::{Change, Differences, Hindrance, Missing, Verdict, compare};
 use crate::model::{ClusterName, Foreign, GapSubject, Node, NodeName, Readiness, Snapshot};
 
 /// A plan that nobody has checked yet.
@@ -113,7 +113,7 @@ fn is_missing_everywhere(config: &Config, missing: &Missing, snapshots: &BTreeMa
     config
         .clusters
         .iter()
-        .filter(|(name, cluster)| covers_cluster(scope, name, cluster))
+        .filter(|(name, cluster)| scope.clusters.contains(*name))
         .all(|(name, _)| snapshots.get(name).is_some_and(|snapshot| !snapshot.nodes.contains_key(&missing.node)))
 }
 
@@ -403,7 +403,7 @@ fn block(node: &Node, change: &Change, reasons: Vec<BlockedReason>) -> Blocked {
 /// The place of a node in `order`: the first selector that matches, else `*`, else after all entries.
 fn rank(order: &[Order], node: &Node) -> u32 {
     let selected = order.iter().position(|entry| match entry {
-        Order::Selector(selector) => selector.matches_labels(&node.labels),
+        Order::Selector(selector) => selector.matches(&node.labels),
         Order::Rest => false,
     });
     let rest = || order.iter().position(|entry| matches!(entry, Order::Rest));
