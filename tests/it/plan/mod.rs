@@ -1,0 +1,9 @@
+//! Planning: from config and snapshot to a checked plan.
+
+mod blocked;
+mod checker;
+mod large;
+mod properties;
+mod scene;
+mod shape;
+mod triggers;
