@@ -25,6 +25,9 @@ fn a() -> Node {
     node("a", "np1", "z1")
 }
 
+/// A change to a node whose report counts, and what is then unknown.
+type Case = (fn(&mut Node), Option<UnknownReason>);
+
 #[test]
 fn a_report_counts_only_for_its_boot_and_its_day() {
     let report = |change: fn(&mut Node)| {
@@ -32,7 +35,7 @@ fn a_report_counts_only_for_its_boot_and_its_day() {
         change(&mut node);
         node
     };
-    let cases: [(fn(&mut Node), Option<UnknownReason>); 9] = [
+    let cases: [Case; 9] = [
         (|_| {}, None),
         (
             |node| node.report = Report { reboot: None, boot_id: None, booted_at: None, reported_at: None },
