@@ -28,7 +28,7 @@ pub use draft::{Draft, DraftCluster, draft};
 pub use error::PlanError;
 pub use facts::{CordonOf, Facts, NodeFacts};
 pub use replay::{Ending, Replayed, replay};
-pub use select::Selection;
+pub use select::{Selection, chosen_clusters};
 pub use startable::{Consequence, Occupancy, after_failure, passed_over, startable};
 pub use state::StepState;
 pub use types::{

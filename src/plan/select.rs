@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::PlanError;
+use crate::config::Config;
 use crate::diff::similar_names;
 use crate::model::{ClusterName, Foreign, NodeName, Snapshot};
 
@@ -22,6 +23,28 @@ pub struct Selection {
     pub exclude: Vec<String>,
     /// Only these clusters; empty is every cluster that was observed.
     pub cluster: Vec<String>,
+}
+
+/// The clusters of a config that a selection asks for, to be told before anything is observed; all where it names none.
+///
+/// # Errors
+/// [`PlanError::NoMatch`] for a name that the config does not have.
+pub fn chosen_clusters(config: &Config, selection: &Selection) -> Result<BTreeSet<ClusterName>, PlanError> {
+    if selection.cluster.is_empty() {
+        return Ok(config.clusters.keys().cloned().collect());
+    }
+    selection.cluster.iter().map(|wanted| find_cluster(wanted, config.clusters.keys()).cloned()).collect()
+}
+
+fn find_cluster<'a>(
+    wanted: &str,
+    known: impl Iterator<Item = &'a ClusterName> + Clone,
+) -> Result<&'a ClusterName, PlanError> {
+    known.clone().find(|name| name.as_str() == wanted).ok_or_else(|| PlanError::NoMatch {
+        flag: "--cluster",
+        text: Foreign::new(wanted),
+        similar: similar_names(wanted, known).iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// A selection, resolved against what was observed.
@@ -60,12 +83,7 @@ pub(super) fn choose<'a>(
 ) -> Result<Chosen<'a>, PlanError> {
     let mut clusters = BTreeSet::new();
     for wanted in &selection.cluster {
-        let known = snapshots.keys().find(|name| name.as_str() == wanted);
-        clusters.insert(known.ok_or_else(|| PlanError::NoMatch {
-            flag: "--cluster",
-            text: Foreign::new(wanted),
-            similar: similar_names(wanted, snapshots.keys()).iter().map(ToString::to_string).collect(),
-        })?);
+        clusters.insert(find_cluster(wanted, snapshots.keys())?);
     }
     if clusters.is_empty() {
         clusters = snapshots.keys().collect();
@@ -102,7 +120,7 @@ fn resolve<'a>(
                 }
                 Names::Pool => {
                     let pools: BTreeSet<_> = snapshot.nodes.values().map(|node| &node.pool).collect();
-                    near.extend(similar_names(name, pools.into_iter()).iter().map(|pool| format!("pool/{pool}")));
+                    near.extend(similar_names(name, pools).iter().map(|pool| format!("pool/{pool}")));
                     for node in snapshot.nodes.values().filter(|node| node.pool.as_str() == name) {
                         matched = true;
                         all.insert((known, &node.name));

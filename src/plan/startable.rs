@@ -116,6 +116,8 @@ pub struct Occupancy {
     index: BTreeMap<StepId, (usize, usize)>,
     /// Number 0 is no slot: there wait the outages that are out already and need no room.
     places: Vec<Place>,
+    /// The places under which somebody waits: few, while there may be thousands of budgets.
+    awaited: BTreeSet<usize>,
     /// The slot of the whole cluster, which every outage that is not out already needs.
     cluster: Option<usize>,
     /// Begun and not ended.
@@ -145,6 +147,7 @@ impl Occupancy {
             outages: Vec::with_capacity(plan.outages.len()),
             index: BTreeMap::new(),
             places,
+            awaited: BTreeSet::new(),
             active: BTreeSet::new(),
             ranks: Vec::new(),
             gated: BTreeMap::new(),
@@ -204,7 +207,6 @@ impl Occupancy {
     pub fn lacks(&self, node: &NodeName) -> Option<&Slot> {
         let outage = self.outages.iter().find(|outage| outage.steps.first().is_some_and(|id| id.node == *node))?;
         outage.parked?;
-        outage.needs().find(|&(place, units)| self.places[place].free < units)?;
         let (place, _) = outage.needs().find(|&(place, units)| self.places[place].free < units)?;
         self.places[place].slot.as_ref()
     }
@@ -228,22 +230,18 @@ impl Occupancy {
         }
         let untouched = outage.states.iter().all(|state| *state == StepState::Pending);
         let ended = outage.states.iter().all(|state| state.is_final());
+        let just_ended = ended && !std::mem::replace(&mut outage.ended, ended);
+        let gate = outage.gate;
         if !untouched {
-            if let Some(place) = outage.parked.take() {
-                self.places[place].waiting.remove(&number);
-            }
+            self.unpark(number);
         }
         if !untouched && !ended {
             self.active.insert(number);
         } else {
             self.active.remove(&number);
         }
-        if ended && !outage.ended {
-            outage.ended = true;
-            let gate = outage.gate;
-            if let Some((table, rank)) = gate {
-                self.end_rank(table, rank);
-            }
+        if let Some((table, rank)) = gate.filter(|_| just_ended) {
+            self.end_rank(table, rank);
         }
     }
 
@@ -273,10 +271,18 @@ impl Occupancy {
     }
 
     fn park(&mut self, number: usize, place: usize) {
-        if let Some(former) = self.outages[number].parked.replace(place) {
-            self.places[former].waiting.remove(&number);
-        }
+        self.unpark(number);
+        self.outages[number].parked = Some(place);
         self.places[place].waiting.insert(number);
+        self.awaited.insert(place);
+    }
+
+    fn unpark(&mut self, number: usize) {
+        let Some(place) = self.outages[number].parked.take() else { return };
+        self.places[place].waiting.remove(&number);
+        if self.places[place].waiting.is_empty() {
+            self.awaited.remove(&place);
+        }
     }
 
     /// First steps of outages that fit, in their order, as if each that is named took its slots at once.
@@ -285,9 +291,9 @@ impl Occupancy {
         // Slots promised to outages named in this very answer; they count only here, for nobody need start them.
         let mut promised: BTreeMap<usize, i64> = BTreeMap::new();
         let mut cursors: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
-        for (place, waiting) in self.places.iter().enumerate() {
-            if place == NOWHERE || waiting.free > 0 {
-                cursors.extend(waiting.waiting.first().map(|&number| Reverse((number, place))));
+        for &place in &self.awaited {
+            if place == NOWHERE || self.places[place].free > 0 {
+                cursors.extend(self.places[place].waiting.first().map(|&number| Reverse((number, place))));
             }
         }
         let room = |places: &[Place], promised: &BTreeMap<usize, i64>, place: usize| {

@@ -109,6 +109,7 @@ pub fn check(draft: Draft) -> Result<Plan, CheckError> {
     }
     if !notes.is_empty() {
         notes.sort();
+        notes.dedup();
         return Err(CheckError { notes });
     }
     let clusters = draft.clusters.into_iter().map(|cluster| Arc::new(cluster.plan)).collect();

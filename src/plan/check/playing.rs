@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Notes;
-use crate::model::{BudgetKey, NodeName};
+use crate::model::{BudgetKey, NodeName, TableName};
 use crate::plan::facts::{Facts, NodeFacts};
 use crate::plan::replay::{Ending, replay};
-use crate::plan::{ClusterPlan, Slot, StepId, StepState, Verb};
+use crate::plan::{ClusterPlan, Outage, Slot, StepId, StepState, Verb};
 
 pub(super) fn check(plan: &ClusterPlan, facts: &Facts, now: Timestamp, notes: &mut Notes<'_>) {
     let estimate = |id: &StepId| plan.steps.get(id).map_or(Duration::ZERO, |step| step.estimate);
@@ -19,8 +19,17 @@ pub(super) fn check(plan: &ClusterPlan, facts: &Facts, now: Timestamp, notes: &m
 
 fn play(plan: &ClusterPlan, facts: &Facts, now: Timestamp, lasts: impl Fn(&StepId) -> Duration, notes: &mut Notes<'_>) {
     let mut counted = Counted::new(plan, facts);
+    let mut ranks = Ranks::new(plan);
     let mut wrong: Vec<String> = Vec::new();
-    let ends = replay(plan, now, |id| (lasts(id), Ending::Succeeds), |_, id, state| counted.see(id, state, &mut wrong));
+    let ends = replay(
+        plan,
+        now,
+        |id| (lasts(id), Ending::Succeeds),
+        |_, id, state| {
+            counted.see(id, state, &mut wrong);
+            ranks.see(id, state, &mut wrong);
+        },
+    );
     wrong.sort();
     wrong.dedup();
     for what in wrong {
@@ -28,6 +37,39 @@ fn play(plan: &ClusterPlan, facts: &Facts, now: Timestamp, lasts: impl Fn(&StepI
     }
     for (id, state) in &ends.states {
         notes.expect(*state == StepState::Succeeded, || format!("step {id} is never reached"));
+    }
+}
+
+/// The outages that have not ended, by table and rank.
+struct Ranks<'a> {
+    of_node: BTreeMap<&'a NodeName, &'a Outage>,
+    open: BTreeMap<&'a TableName, BTreeMap<u32, usize>>,
+}
+
+impl<'a> Ranks<'a> {
+    fn new(plan: &'a ClusterPlan) -> Self {
+        let mut open: BTreeMap<&TableName, BTreeMap<u32, usize>> = BTreeMap::new();
+        for outage in &plan.outages {
+            if let Some(table) = &outage.table {
+                *open.entry(table).or_default().entry(outage.rank).or_default() += 1;
+            }
+        }
+        Self { of_node: plan.outages.iter().map(|outage| (&outage.node, outage)).collect(), open }
+    }
+
+    fn see(&mut self, id: &StepId, state: StepState, wrong: &mut Vec<String>) {
+        let Some(outage) = self.of_node.get(&id.node) else { return };
+        let Some(ranks) = outage.table.as_ref().and_then(|table| self.open.get_mut(table)) else { return };
+        if state == StepState::Running && outage.steps.first() == Some(id) {
+            if ranks.range(..outage.rank).any(|(_, open)| *open > 0) {
+                wrong.push(format!("node {} begins before those that its table puts first have ended", id.node));
+            }
+        } else if state == StepState::Succeeded
+            && outage.steps.last() == Some(id)
+            && let Some(open) = ranks.get_mut(&outage.rank)
+        {
+            *open = open.saturating_sub(1);
+        }
     }
 }
 
