@@ -1,1 +1,5 @@
 //! Every test that needs more than one module; one binary, so that it links once.
+
+mod format;
+mod plans;
+mod render;
