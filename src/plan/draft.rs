@@ -113,7 +113,7 @@ fn is_missing_everywhere(config: &Config, missing: &Missing, snapshots: &BTreeMa
     config
         .clusters
         .iter()
-        .filter(|(name, cluster)| scope.clusters.contains(*name))
+        .filter(|(name, _)| scope.clusters.contains(*name))
         .all(|(name, _)| snapshots.get(name).is_some_and(|snapshot| !snapshot.nodes.contains_key(&missing.node)))
 }
 

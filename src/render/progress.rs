@@ -120,6 +120,9 @@ impl Progress {
             EventKind::StepProgress { step, done, total } => {
                 let running = self.running(step, event.at);
                 running.pods = Some((*done, *total));
+                if done == total {
+                    running.wait = None;
+                }
                 running.say(event.at, done == total)
             }
             EventKind::StepWaiting { step, wait } => {

@@ -48,7 +48,7 @@ pub fn summary(summary: &Summary, remaining: Option<&Remaining>, style: &Termina
                 let free = words::free(left.node);
                 line(&format!("      {} {free}", styles.advice.paint(&format!("to free it, in {}:", left.cluster))));
             } else {
-                line("      left schedulable or as it was found, not cordoned by this run");
+                line("      not left cordoned by this run");
             }
             let advice = words::failure_advice(left.step, left.failure);
             line(&format!("      {} {advice}", styles.advice.paint("what to do:")));

@@ -33,7 +33,7 @@ impl At {
         let at = match self {
             At(list, Some(index)) if field.is_empty() => format!("{list}[{index}]"),
             At(list, Some(index)) => format!("{list}[{index}].{field}"),
-            At(list, None) if list.is_empty() => field.to_owned(),
+            At("", None) => field.to_owned(),
             At(list, None) => format!("{list}.{field}"),
         };
         FormatError::Invalid { kind: Kind::Snapshot, at, message: sanitise(&message.to_string()).shortened(300) }
@@ -141,7 +141,7 @@ impl Reader {
                 shared(&mut nodes, node, |text| name(NodeName::new, text, at, "node"))
             })?;
             let Some(shape) = usize::try_from(pod.shape).ok().and_then(|place| table.get(place)) else {
-                return Err(at.error("shape", format!("there are only {} shapes", table.len())));
+                return Err(at.error("shape", format!("the table of shapes ends before it, at {}", table.len())));
             };
             read.push(Pod {
                 key: PodKey { namespace, name: name(PodName::new, &pod.name, at, "name")? },

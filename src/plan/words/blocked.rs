@@ -196,7 +196,7 @@ impl Words<'_> {
                 format!("leave it out: add kubernetes.io/os=linux to the selector of {}", table(blocked)),
             ),
             BlockedReason::NotReady => told(
-                "it is not Ready now, and that is not what its reboot was asked for",
+                "it is not Ready now, and its reboot was asked for another reason",
                 format!("make it Ready first; kubectl describe node {node} says what is wrong"),
             ),
             BlockedReason::CannotJudge(subject) => told(
@@ -226,8 +226,8 @@ fn budget_never(budget: &BudgetKey, proof: BudgetProof, pods: &[PodKey]) -> Told
         BudgetProof::Arithmetic { desired, expected } => told(
             format!("disruption budget {budget} allows 0 disruptions: it needs {desired} of {expected} healthy{held}"),
             format!(
-                "let it do with {fewer} of {expected} (minAvailable {fewer}, or maxUnavailable 1), or, where \
-                 minAvailable is a fixed number, run {} replicas",
+                "lower what it needs to {fewer} of {expected} (minAvailable: {fewer}, or maxUnavailable: 1), or run {} \
+                 replicas if its minAvailable is a fixed number",
                 desired.saturating_add(1),
                 fewer = expected.saturating_sub(1)
             ),
@@ -248,7 +248,7 @@ fn budget_never(budget: &BudgetKey, proof: BudgetProof, pods: &[PodKey]) -> Told
             format!(
                 "disruption budget {budget} allows 0 disruptions: it has neither minAvailable nor maxUnavailable{held}"
             ),
-            format!("set maxUnavailable = 1 in it, or delete it: {}", delete(budget)),
+            format!("set maxUnavailable: 1 in it, or delete it: {}", delete(budget)),
         ),
         BudgetProof::NothingHealthy => told(
             format!("disruption budget {budget} keeps pods that are not Ready while none of its pods is healthy{held}"),
@@ -293,7 +293,7 @@ fn limit_filled(cluster: &ClusterName, slot: &Slot, total: u32, out: &[NodeName]
         nodes => format!("{} are out already", names(nodes, NAMED)),
     };
     let back = match out {
-        [] => "free a place".to_owned(),
+        [] => "wait until a place is free".to_owned(),
         [_] => "bring that node back (Ready and uncordoned)".to_owned(),
         _ => "bring one of them back (Ready and uncordoned)".to_owned(),
     };

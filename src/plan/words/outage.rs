@@ -15,10 +15,10 @@ impl Words<'_> {
     pub fn why(&self, why: &Why, table: Option<&TableName>) -> String {
         match why {
             Why::RebootRequired(reason) if reason.is_empty() => {
-                "the node reports that a reboot is required, without saying why".to_owned()
+                "a reboot is required; the report does not say why".to_owned()
             }
             Why::RebootRequired(reason) => {
-                format!("the node reports that a reboot is required: {}", foreign(reason))
+                format!("a reboot is required: {}", foreign(reason))
             }
             Why::KuredWants(since) => format!("kured has wanted to reboot it since {}", self.moment(*since)),
             Why::UptimeExceeded { booted_at, limit } => format!(
@@ -44,7 +44,7 @@ impl Words<'_> {
     #[must_use]
     pub fn why_of_many(&self, why: &Why, table: Option<&TableName>) -> String {
         match why {
-            Why::RebootRequired(_) => "the nodes report that a reboot is required, for different reasons".to_owned(),
+            Why::RebootRequired(_) => "a reboot is required, for reasons that differ".to_owned(),
             Why::KuredWants(_) => "kured has wanted to reboot them".to_owned(),
             Why::UptimeExceeded { limit, .. } => {
                 format!("up for longer than the {} that {} allows", duration(*limit), table_name("reboot", table))
@@ -145,10 +145,10 @@ fn grace(rule: &DrainRule) -> String {
 pub fn on_failure(on_failure: &OnFailure) -> String {
     let node = match &on_failure.node {
         NodeEnd::SkipTo(step) => match step.verb {
-            Verb::Uncordon => "its node is uncordoned",
-            Verb::Cordon | Verb::Drain | Verb::Reboot | Verb::AwaitReady => "its node goes on with a later step",
+            Verb::Uncordon => "the node is uncordoned",
+            Verb::Cordon | Verb::Drain | Verb::Reboot | Verb::AwaitReady => "the node goes on with a later step",
         },
-        NodeEnd::Leave => "its node is left as it is and named",
+        NodeEnd::Leave => "the node is left as it is and named",
     };
     match on_failure.rest {
         Rest::Continue => format!("{node}; the others go on"),

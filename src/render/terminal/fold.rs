@@ -43,7 +43,11 @@ pub(super) fn fold<T, S: Ord, A: Ord>(
         folds.extend(rest.into_iter().map(|(at, item)| (at, Fold::One(item))));
     } else {
         for group in group(rest, |(_, item)| alike(item)) {
-            folds.push((first(&group), Fold::Alike(strip(group))));
+            let at = first(&group);
+            let mut group = strip(group);
+            // One thing is like no other: it can be told of in full.
+            let fold = if group.len() == 1 { group.pop().map(Fold::One) } else { Some(Fold::Alike(group)) };
+            folds.extend(fold.map(|fold| (at, fold)));
         }
     }
     folds.sort_by_key(|(at, _)| *at);

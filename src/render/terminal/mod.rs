@@ -31,7 +31,7 @@ pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>],
             page.heading("haulout will do the following, in this order:");
             waves::waves(&mut page, &words, cluster);
             waves::failures(&mut page, cluster);
-        } else if clusters.len() > 1 {
+        } else if clusters.len() > 1 && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
             page.gap();
             page.line(0, "Nothing to do in this cluster.");
         }

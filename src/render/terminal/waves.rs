@@ -27,7 +27,7 @@ pub(super) fn waves(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterPla
     for (index, wave) in first.iter().enumerate() {
         let mut title = vec![format!("Wave {}", index + 1)];
         if !wave.begins.is_zero() {
-            title.push(format!("{} from the start", estimate(wave.begins)));
+            title.push(format!("after {}", estimate(wave.begins)));
         }
         // The sample of the first wave has only its length: that it begins at once goes without saying.
         title.push(if wave.begins.is_zero() {
@@ -201,13 +201,15 @@ pub(super) fn failures(page: &mut Page<'_>, cluster: &ClusterPlan) {
     for step in cluster.steps.values() {
         let otherwise = on_failure(&step.on_failure);
         match &step.action {
-            Action::Drain { rule, .. } => {
+            Action::Drain { rule, reboots } => {
                 let late = step.on_timeout.as_ref().map_or_else(|| otherwise.clone(), on_failure);
-                lines.insert((0, format!("a drain that takes longer than {}: {late}", duration(rule.timeout))));
-                lines.insert((1, format!("a drain that fails: {otherwise}")));
+                let (at, drain) =
+                    if *reboots { (0, "the drain before a reboot") } else { (2, "the drain of a node out of service") };
+                lines.insert((at, format!("{drain} takes longer than {}: {late}", duration(rule.timeout))));
+                lines.insert((at + 1, format!("{drain} fails: {otherwise}")));
             }
             Action::AwaitReady { timeout, .. } => {
-                lines.insert((2, format!("a node that is not back within {}: {otherwise}", duration(*timeout))));
+                lines.insert((4, format!("a node is not back {} after its reboot: {otherwise}", duration(*timeout))));
             }
             // What follows their failure differs only where nothing has happened to the node yet.
             Action::Cordon | Action::Reboot { .. } | Action::Uncordon => {}
