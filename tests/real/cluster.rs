@@ -10,22 +10,22 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A control plane, stopped when it is dropped.
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     child: Child,
-    pub folder: TempDir,
-    pub kubeconfig: PathBuf,
+    pub(crate) folder: TempDir,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// What a finished haulout said.
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-    pub took: Duration,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) took: Duration,
 }
 
 impl ControlPlane {
-    pub fn start(arguments: &[&str]) -> Result<Self, Failed> {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self, Failed> {
         let folder = tempfile::Builder::new().prefix("haulout-real-").tempdir()?;
         let mut child = Command::new(program()?)
             .arg("serve")
@@ -47,7 +47,7 @@ impl ControlPlane {
     }
 
     /// Runs kubectl of the same version.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, Failed> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String, Failed> {
         let output = self.try_kubectl(arguments, None)?;
         if !output.status.success() {
             return Err(format!("kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
@@ -56,7 +56,7 @@ impl ControlPlane {
     }
 
     /// Creates objects from a manifest.
-    pub fn create(&self, manifest: &str) -> Result<(), Failed> {
+    pub(crate) fn create(&self, manifest: &str) -> Result<(), Failed> {
         let output = self.try_kubectl(&["create", "-f", "-"], Some(manifest))?;
         if !output.status.success() {
             return Err(format!("kubectl create: {}", String::from_utf8_lossy(&output.stderr)).into());
@@ -64,7 +64,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    pub fn try_kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<Output, Failed> {
+    pub(crate) fn try_kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<Output, Failed> {
         let mut child = Command::new(program()?)
             .arg("kubectl")
             .arg("--kubeconfig")
@@ -83,13 +83,13 @@ impl ControlPlane {
         Ok(output)
     }
 
-    pub fn get(&self, what: &[&str]) -> Result<Value, Failed> {
+    pub(crate) fn get(&self, what: &[&str]) -> Result<Value, Failed> {
         let text = self.kubectl(&[&["get"], what, &["-o", "json"]].concat())?;
         Ok(serde_json::from_str(&text)?)
     }
 
     /// Waits until something holds.
-    pub fn until(
+    pub(crate) fn until(
         &self,
         what: &str,
         limit: Duration,
@@ -106,7 +106,7 @@ impl ControlPlane {
     }
 
     /// Writes a config that reaches this control plane as cluster `real`.
-    pub fn config(&self, text: &str) -> Result<PathBuf, Failed> {
+    pub(crate) fn config(&self, text: &str) -> Result<PathBuf, Failed> {
         let path = self.folder.path().join("haulout.toml");
         std::fs::write(
             &path,
@@ -119,11 +119,11 @@ impl ControlPlane {
     }
 
     /// Runs haulout to its end, for at most `limit`.
-    pub fn haulout(&self, arguments: &[&str], limit: Duration) -> Result<Said, Failed> {
+    pub(crate) fn haulout(&self, arguments: &[&str], limit: Duration) -> Result<Said, Failed> {
         self.haulout_as(&self.kubeconfig, arguments, limit)
     }
 
-    pub fn haulout_as(&self, kubeconfig: &Path, arguments: &[&str], limit: Duration) -> Result<Said, Failed> {
+    pub(crate) fn haulout_as(&self, kubeconfig: &Path, arguments: &[&str], limit: Duration) -> Result<Said, Failed> {
         let began = Instant::now();
         let (out, err) = (self.folder.path().join("stdout"), self.folder.path().join("stderr"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_haulout"))
@@ -161,7 +161,7 @@ impl ControlPlane {
     }
 
     /// The requests of the audit log that have ended, by user agent prefix.
-    pub fn requests(&self, agent: &str) -> Result<Vec<Value>, Failed> {
+    pub(crate) fn requests(&self, agent: &str) -> Result<Vec<Value>, Failed> {
         // The log is written a moment after the answer.
         std::thread::sleep(Duration::from_secs(1));
         let text = std::fs::read_to_string(self.folder.path().join("plane").join("audit.log"))?;
@@ -196,11 +196,11 @@ fn program() -> Result<std::ffi::OsString, Failed> {
 
 impl Said {
     /// Everything it said, for the message of a test that failed.
-    pub fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!("exit {} after {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.took, self.out, self.err)
     }
 
-    pub fn expect(self, code: i32) -> Result<Self, Failed> {
+    pub(crate) fn expect(self, code: i32) -> Result<Self, Failed> {
         if self.code == code { Ok(self) } else { Err(format!("expected exit {code}: {}", self.all()).into()) }
     }
 }

@@ -55,7 +55,7 @@ fn counted(events: &[Value]) -> usize {
         .count()
 }
 
-pub fn one_drain_beside_kubectl() -> Result<(), Failed> {
+pub(crate) fn one_drain_beside_kubectl() -> Result<(), Failed> {
     let plane = scene()?;
     let began = Instant::now();
     plane.kubectl(&["drain", "node-a", "--ignore-daemonsets"])?;

@@ -21,7 +21,7 @@ fn one_node() -> Result<ControlPlane, Failed> {
     Ok(plane)
 }
 
-pub fn reading_verbs_only_read() -> Result<(), Failed> {
+pub(crate) fn reading_verbs_only_read() -> Result<(), Failed> {
     let plane = one_node()?;
     let config = plane.config("[reboot.linux]\nwhen_required = true\n")?;
     let config = config.to_str().ok_or("path")?;
@@ -61,7 +61,7 @@ pub fn reading_verbs_only_read() -> Result<(), Failed> {
     Ok(())
 }
 
-pub fn what_may_not_be_read_is_a_gap() -> Result<(), Failed> {
+pub(crate) fn what_may_not_be_read_is_a_gap() -> Result<(), Failed> {
     let plane = one_node()?;
     plane.create(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: nodes-only}\nrules:\n\

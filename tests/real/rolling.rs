@@ -14,7 +14,7 @@ const NODES: usize = 30;
 const QUIET: [usize; 2] = [4, 19];
 const FOREIGN: usize = 11;
 
-pub fn thirty_nodes_roll_under_budgets() -> Result<(), Failed> {
+pub(crate) fn thirty_nodes_roll_under_budgets() -> Result<(), Failed> {
     let plane = ControlPlane::start(&[])?;
     let mut manifest = String::new();
     for index in 0..NODES {

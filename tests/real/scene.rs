@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-pub struct SimNode<'a> {
-    pub name: String,
-    pub pool: &'a str,
-    pub zone: &'a str,
+pub(crate) struct SimNode<'a> {
+    pub(crate) name: String,
+    pub(crate) pool: &'a str,
+    pub(crate) zone: &'a str,
     /// The reason for which the node asks for a reboot, if it does.
-    pub asks: Option<&'a str>,
-    pub unschedulable: bool,
+    pub(crate) asks: Option<&'a str>,
+    pub(crate) unschedulable: bool,
 }
 
-pub fn node(node: &SimNode<'_>) -> String {
+pub(crate) fn node(node: &SimNode<'_>) -> String {
     let SimNode { name, pool, zone, asks, unschedulable } = node;
     let asks = asks.map(|reason| format!("    sim.haulout.dev/reboot-required: {reason:?}\n")).unwrap_or_default();
     format!(
@@ -30,18 +30,18 @@ fn template(app: &str, grace: u32) -> String {
     )
 }
 
-pub fn namespace(name: &str) -> String {
+pub(crate) fn namespace(name: &str) -> String {
     format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 }
 
-pub fn deployment(namespace: &str, app: &str, replicas: u32) -> String {
+pub(crate) fn deployment(namespace: &str, app: &str, replicas: u32) -> String {
     format!(
         "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {app}, namespace: {namespace}}}\nspec:\n  replicas: {replicas}\n{}",
         template(app, 5)
     )
 }
 
-pub fn stateful_set(namespace: &str, app: &str, replicas: u32) -> String {
+pub(crate) fn stateful_set(namespace: &str, app: &str, replicas: u32) -> String {
     format!(
         "---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: {app}, namespace: {namespace}}}\nspec:\n  \
          replicas: {replicas}\n  serviceName: {app}\n  podManagementPolicy: Parallel\n{}",
@@ -49,7 +49,7 @@ pub fn stateful_set(namespace: &str, app: &str, replicas: u32) -> String {
     )
 }
 
-pub fn daemon_set(namespace: &str, app: &str) -> String {
+pub(crate) fn daemon_set(namespace: &str, app: &str) -> String {
     let mut text = format!(
         "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: {app}, namespace: {namespace}}}\nspec:\n{}",
         template(app, 5)
@@ -58,7 +58,7 @@ pub fn daemon_set(namespace: &str, app: &str) -> String {
     text
 }
 
-pub fn budget(namespace: &str, app: &str, spec: &str) -> String {
+pub(crate) fn budget(namespace: &str, app: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {{name: {app}, namespace: {namespace}}}\nspec:\n  \
          {spec}\n  selector:\n    matchLabels: {{app: {app}}}\n"

@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use super::cluster::ControlPlane;
 use super::scene::{self, SimNode};
 
-fn nodes_ready(plane: &ControlPlane, count: usize) -> Result<(), Failed> {
+pub(crate) fn wait_for_nodes(plane: &ControlPlane, count: usize) -> Result<(), Failed> {
     plane.until("nodes Ready and reported on", Duration::from_secs(60), |plane| {
         let nodes = plane.get(&["nodes"])?;
         let items = nodes["items"].as_array().cloned().unwrap_or_default();
@@ -31,17 +31,17 @@ fn available(plane: &ControlPlane, namespace: &str, name: &str, count: u64) -> R
     })
 }
 
-pub fn one_node_one_pod_one_reboot() -> Result<(), Failed> {
+pub(crate) fn one_node_one_pod_one_reboot() -> Result<(), Failed> {
     let plane = ControlPlane::start(&[])?;
     let node = |name: &str, asks| {
         scene::node(&SimNode { name: name.to_owned(), pool: "np1", zone: "z1", asks, unschedulable: false })
     };
     plane.create(&node("node-a", Some("linux-image-6.8.0-1021-azure")))?;
-    nodes_ready(&plane, 1)?;
+    wait_for_nodes(&plane, 1)?;
     plane.create(&(scene::namespace("shop") + &scene::deployment("shop", "web", 1)))?;
     available(&plane, "shop", "web", 1)?;
     plane.create(&node("node-b", None))?;
-    nodes_ready(&plane, 2)?;
+    wait_for_nodes(&plane, 2)?;
     let before = plane.get(&["node", "node-a"])?;
 
     let config = plane.config("[reboot.linux]\nwhen_required = true\nsettle = \"1s\"\n")?;
@@ -76,13 +76,13 @@ pub fn one_node_one_pod_one_reboot() -> Result<(), Failed> {
     Ok(())
 }
 
-pub fn out_of_service_and_back() -> Result<(), Failed> {
+pub(crate) fn out_of_service_and_back() -> Result<(), Failed> {
     let plane = ControlPlane::start(&[])?;
     for name in ["node-a", "node-b"] {
         let node = SimNode { name: name.to_owned(), pool: "np1", zone: "z1", asks: None, unschedulable: false };
         plane.create(&scene::node(&node))?;
     }
-    nodes_ready(&plane, 2)?;
+    wait_for_nodes(&plane, 2)?;
     plane.create(&(scene::namespace("shop") + &scene::deployment("shop", "web", 4)))?;
     available(&plane, "shop", "web", 4)?;
     let reboot = "[reboot.linux]\nwhen_required = true\n";
@@ -115,7 +115,7 @@ pub fn out_of_service_and_back() -> Result<(), Failed> {
     Ok(())
 }
 
-pub fn no_terminal_no_work() -> Result<(), Failed> {
+pub(crate) fn no_terminal_no_work() -> Result<(), Failed> {
     let plane = ControlPlane::start(&[])?;
     let config = plane.config("[reboot.linux]\nwhen_required = true\n")?;
     let said =
@@ -126,4 +126,3 @@ pub fn no_terminal_no_work() -> Result<(), Failed> {
     Ok(())
 }
 
-pub use nodes_ready as wait_for_nodes;

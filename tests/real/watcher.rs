@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::cluster::ControlPlane;
 
 /// How many nodes may be out, by pool, by zone, and in all. Foreign nodes that are out from the start count too.
-pub struct Limits {
-    pub cluster: usize,
-    pub pool: usize,
-    pub zone: usize,
+pub(crate) struct Limits {
+    pub(crate) cluster: usize,
+    pub(crate) pool: usize,
+    pub(crate) zone: usize,
 }
 
 #[derive(Default)]
@@ -28,14 +28,14 @@ struct Seen {
 }
 
 /// A watch of nodes and budgets, through two processes of kubectl.
-pub struct Watcher {
+pub(crate) struct Watcher {
     children: Vec<Child>,
     readers: Vec<JoinHandle<()>>,
     events: Receiver<Value>,
 }
 
 impl Watcher {
-    pub fn start(plane: &ControlPlane) -> Result<Self, Failed> {
+    pub(crate) fn start(plane: &ControlPlane) -> Result<Self, Failed> {
         let (send, events) = channel();
         let mut watcher = Self { children: Vec::new(), readers: Vec::new(), events };
         for path in ["/api/v1/nodes", "/apis/policy/v1/poddisruptionbudgets"] {
@@ -72,7 +72,7 @@ impl Watcher {
     }
 
     /// Ends the watch and says what it saw: how many nodes were out at most, and the boot ids of each node.
-    pub fn end(mut self, limits: &Limits) -> Result<(usize, BTreeMap<String, Vec<String>>), Failed> {
+    pub(crate) fn end(mut self, limits: &Limits) -> Result<(usize, BTreeMap<String, Vec<String>>), Failed> {
         // What was written last is on its way.
         std::thread::sleep(std::time::Duration::from_secs(1));
         self.stop();
