@@ -228,7 +228,11 @@ impl std::error::Error for Problems {}
 
 impl Explain for Problems {
     fn kind(&self) -> Kind {
-        if self.diagnostics.iter().any(|diagnostic| diagnostic.code == Code::Internal) { Kind::Bug } else { Kind::Input }
+        if self.diagnostics.iter().any(|diagnostic| diagnostic.code == Code::Internal) {
+            Kind::Bug
+        } else {
+            Kind::Input
+        }
     }
 
     fn advice(&self) -> Option<Advice> {
@@ -277,12 +281,15 @@ impl Sink {
         self.errors > 0
     }
 
-    /// Whether something is already said about a place within `span`.
-    pub(super) fn covers(&self, span: &Range<usize>) -> bool {
-        self.kept
-            .iter()
-            .flat_map(|diagnostic| &diagnostic.labels)
-            .any(|label| label.span.start <= span.start && span.end <= label.span.end)
+    /// Whether no further problem would be kept. What is costly to word is then only counted: see [`Sink::skip`].
+    pub(super) fn is_full(&self) -> bool {
+        self.kept.len() >= KEPT && self.kept.iter().all(|kept| kept.severity == Severity::Error)
+    }
+
+    /// Counts a problem that is not kept.
+    pub(super) fn skip(&mut self) {
+        self.errors += 1;
+        self.more += 1;
     }
 
     /// What was collected, in the order of the file.
@@ -329,8 +336,13 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
 
 /// Names for the end of a sentence: "`a`, `b` and `c`".
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, last: &str) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| format!("`{}`", quoted(name))).collect();
-    match names.split_last() {
+    let mut names = names.into_iter().map(|name| format!("`{}`", quoted(name)));
+    let shown: Vec<String> = names.by_ref().take(20).collect();
+    let rest = names.count();
+    if rest > 0 {
+        return format!("{} {last} {rest} more", shown.join(", "));
+    }
+    match shown.split_last() {
         Some((only, [])) => only.clone(),
         Some((end, start)) => format!("{} {last} {end}", start.join(", ")),
         None => String::new(),

@@ -108,12 +108,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use DurationFault as F;
+
     #[test]
     fn the_grammar_is_small() {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("30d", 2_592_000), ("1h30m", 5_400), ("1d1h1m1s", 90_061)] {
             assert_eq!(read(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        use DurationFault as F;
         for (text, fault) in [
             ("", F::NoNumber),
             ("m", F::NoNumber),
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn slips_are_understood() {
-        for (text, meant) in [("10 min", "10m"), ("1w", "7d"), ("1.5h", "1h30m"), ("5M", "5m"), ("90seconds", "1m30s")] {
+        for (text, meant) in [("10 min", "10m"), ("1w", "7d"), ("1.5h", "1h30m"), ("5M", "5m"), ("90seconds", "1m30s")]
+        {
             assert_eq!(suggestion(text).as_deref(), Some(meant), "{text}");
         }
         assert_eq!(suggestion("soon"), None);

@@ -59,10 +59,7 @@ pub fn diff(name: &str, before: &str, after: &str) -> String {
     let safe = |text: &str| crate::model::sanitise_same_length(text);
     let (before, after) = (safe(before), safe(after));
     let name = crate::model::sanitise(name).to_string();
-    TextDiff::from_lines(&before, &after)
-        .unified_diff()
-        .header(&format!("a/{name}"), &format!("b/{name}"))
-        .to_string()
+    TextDiff::from_lines(&before, &after).unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string()
 }
 
 fn same_meaning(before: &str, after: &str) -> bool {
@@ -182,7 +179,10 @@ fn entry(path: &[&Key], value: &Value, lines: &mut Vec<Line>) {
 }
 
 fn keys(path: &[&Key]) -> String {
-    path.iter().map(|key| key.default_repr().as_raw().as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>().join(".")
+    path.iter()
+        .map(|key| key.default_repr().as_raw().as_str().unwrap_or_default().to_owned())
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 /// A value, on one line where it fits behind `column` characters; further lines are indented by `indent`.
@@ -225,7 +225,8 @@ fn plain_string(value: &str, written: &str) -> String {
 
 fn list(items: &Array, column: usize, indent: usize) -> String {
     let around = |value: &Value| [raw(value.decor().prefix()).to_owned(), raw(value.decor().suffix()).to_owned()];
-    let commented = items.iter().flat_map(around).any(|text| text.contains('#')) || raw(Some(items.trailing())).contains('#');
+    let commented =
+        items.iter().flat_map(around).any(|text| text.contains('#')) || raw(Some(items.trailing())).contains('#');
     if !commented {
         let texts: Vec<String> = items.iter().map(|item| laid_out(item, 0, indent)).collect();
         let line = format!("[{}]", texts.join(", "));
@@ -261,7 +262,9 @@ fn write(lines: &[Line]) -> String {
     for (index, line) in lines.iter().enumerate() {
         match line {
             Line::Blank => {}
-            Line::Comment(text) | Line::Long(text) | Line::Header(text, None) | Line::Entry(text, None) => out.push_str(text),
+            Line::Comment(text) | Line::Long(text) | Line::Header(text, None) | Line::Entry(text, None) => {
+                out.push_str(text);
+            }
             Line::Header(text, Some(comment)) => {
                 out.push_str(text);
                 out.push(' ');

@@ -79,5 +79,6 @@ fn read(text: &str, sink: &mut Sink) -> Option<Config> {
 
 /// What can only be a mistake of ours.
 fn internal(message: &str) -> Diagnostic {
-    Diagnostic::error(Code::Internal, message).with_help("this is a mistake in haulout; please report it with this file")
+    Diagnostic::error(Code::Internal, message)
+        .with_help("this is a mistake in haulout; please report it with this file")
 }

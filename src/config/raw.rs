@@ -13,6 +13,11 @@ use serde::{Deserialize, Deserializer};
 /// The largest number of nodes that may be given. Kubernetes itself ends at 5,000; far more is a slip of the hand.
 pub(super) const NODES_MAX: u32 = 100_000;
 
+/// The most clusters, and the most tables of each other kind, that a file may have. Every table holds its clusters, so
+/// that without a bound a small file could ask for a great deal of memory.
+const CLUSTERS_MAX: usize = 1_000;
+const TABLES_MAX: usize = 200;
+
 /// A value with its place in the file.
 ///
 /// A place (`toml::Spanned`) that is also a schema: the schema of what is inside.
@@ -219,19 +224,19 @@ pub(super) struct RawConfig {
     pub(super) name: Option<At<String>>,
 
     /// The clusters, by a name of your choice.
-    #[schemars(required, extend("minProperties" = 1))]
+    #[schemars(required, extend("minProperties" = 1, "maxProperties" = CLUSTERS_MAX))]
     pub(super) cluster: Option<At<Tables<RawCluster>>>,
 
     /// Which nodes are to be rebooted, and when. A node may be selected by one of these tables only.
-    #[schemars(extend("default" = {}))]
+    #[schemars(extend("default" = {}, "maxProperties" = TABLES_MAX))]
     pub(super) reboot: Option<At<Tables<RawReboot>>>,
 
     /// Nodes that are kept cordoned and drained for as long as their table is here; only removing it uncordons them.
-    #[schemars(extend("default" = {}))]
+    #[schemars(extend("default" = {}, "maxProperties" = TABLES_MAX))]
     pub(super) out_of_service: Option<At<Tables<RawOutOfService>>>,
 
     /// Nodes that are never touched, whatever else selects them.
-    #[schemars(extend("default" = {}))]
+    #[schemars(extend("default" = {}, "maxProperties" = TABLES_MAX))]
     pub(super) protect: Option<At<Tables<RawProtect>>>,
 }
 

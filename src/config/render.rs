@@ -61,7 +61,7 @@ pub fn render(source: &Source, diagnostics: &[Diagnostic], style: Style) -> Stri
         .with_context_lines(CONTEXT)
         .with_links(false)
         .with_urls(false);
-    let shown = Shown { name: sanitise(source.name()).to_string(), text: safe(source.text()) };
+    let shown = Shown::new(source);
     let mut out = String::new();
     for (index, diagnostic) in diagnostics.iter().enumerate() {
         if index > 0 {
@@ -94,9 +94,23 @@ fn safe(text: &str) -> String {
 struct Shown {
     name: String,
     text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 impl Shown {
+    fn new(source: &Source) -> Self {
+        let text = safe(source.text());
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { name: sanitise(source.name()).to_string(), text, lines }
+    }
+
+    /// The line of a place, from 0, and where it begins.
+    fn line(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at).saturating_sub(1);
+        (line, self.lines.get(line).copied().unwrap_or(0))
+    }
+
     /// Whether all places of the diagnostic lie on lines that are short enough to be shown.
     fn fits(&self, diagnostic: &Diagnostic) -> bool {
         let bytes = self.text.as_bytes();
@@ -111,9 +125,8 @@ impl Shown {
 
     /// Line and column of a place, both from 1, the column in characters.
     fn position(&self, at: usize) -> (usize, usize) {
-        let before = &self.text[..at];
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+        let (line, start) = self.line(at);
+        (line + 1, self.text[start..at].chars().count() + 1)
     }
 }
 
@@ -130,9 +143,8 @@ impl SourceCode for Shown {
         if self.text.get(from..to).is_none() {
             return Err(MietteError::OutOfBounds);
         }
-        let start = self.text[..from].rfind('\n').map_or(0, |newline| newline + 1);
+        let (line, start) = self.line(from);
         let end = self.text[to..].find('\n').map_or(self.text.len(), |length| to + length + 1);
-        let line = self.text[..start].bytes().filter(|byte| *byte == b'\n').count();
         // Without lines around it, it is the place itself that is asked for, to be named by line and column.
         let (start, end, column) =
             if before == 0 { (from, to, self.text[start..from].chars().count()) } else { (start, end, 0) };
@@ -203,8 +215,11 @@ impl miette::Diagnostic for Report<'_> {
         if !self.snippet || self.diagnostic.labels.is_empty() {
             return None;
         }
-        Some(Box::new(self.diagnostic.labels.iter().map(|label| {
-            LabeledSpan::new(Some(label.text.clone()), label.span.start, label.span.len())
-        })))
+        Some(Box::new(
+            self.diagnostic
+                .labels
+                .iter()
+                .map(|label| LabeledSpan::new(Some(label.text.clone()), label.span.start, label.span.len())),
+        ))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::model::is_dangerous;
+
 use super::diagnostic::{Code, Diagnostic, Problems};
 
 /// The largest config that is read, in bytes: 1 MiB. A config of hundreds of clusters is a tenth of it; a larger
@@ -81,7 +83,8 @@ fn not_utf8(name: String, bytes: &[u8], at: usize) -> Problems {
     let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     // The line is shown with every bad byte as one question mark: nothing has to be guessed, and nothing shifts.
     let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |length| at + length);
-    let rest: String = bytes[at..end].iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+    let rest: String =
+        bytes[at..end].iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
     let start = text.len();
     let problem = Diagnostic::error(Code::NotUtf8, message(line, column))
         .with_label(start..start + 1, "not UTF-8 from here")
@@ -89,12 +92,11 @@ fn not_utf8(name: String, bytes: &[u8], at: usize) -> Problems {
     Problems::one(Source::new(name, format!("{text}{rest}\n")), problem)
 }
 
-/// The first place from `from` on that a reader would not see, or a terminal would act on.
+/// The first place that a reader would not see, or a terminal would act on. Line ends of two bytes are none.
 pub(super) fn first_hidden(text: &str) -> Option<(Range<usize>, char)> {
-    // The sanitiser replaces such characters by as many bytes of others, so a comparison finds them.
-    let safe = crate::model::sanitise_same_length(text);
     text.char_indices().find_map(|(at, c)| {
         let range = at..at + c.len_utf8();
-        (safe.get(range.clone()) != text.get(range.clone())).then_some((range, c))
+        let plain = matches!(c, '\n' | '\t') || (c == '\r' && text[range.end..].starts_with('\n'));
+        (!plain && is_dangerous(c)).then_some((range, c))
     })
 }

@@ -15,24 +15,26 @@ const RECOVER_MAX: usize = 64 * 1024;
 /// What the parser says of a key that is given twice; the document is read on without the second.
 const DUPLICATE: &str = "duplicate key";
 
+/// The deepest that lists and tables may lie within one another: as deep as the parser goes.
+const DEEPEST: usize = 80;
+
 /// The version of the format that this haulout reads.
 const VERSION: i64 = 1;
 
 /// Parses a text. The flag tells whether the document is whole; with syntax errors, parts of it are missing. Where
 /// nothing sensible can be read on, there is no document.
 pub(super) fn document<'t>(text: &'t str, sink: &mut Sink) -> Option<(Spanned<DeTable<'t>>, bool)> {
+    if let Some(at) = too_deep(text) {
+        sink.push(too_deep_problem(Some(at)));
+        return None;
+    }
     let first = match DeTable::parse(text) {
         Ok(document) => return Some((document, true)),
         Err(error) => error,
     };
     if first.message().contains("recurs") {
-        let problem = Diagnostic::error(Code::TooDeep, "tables or lists lie within one another, more than 80 deep")
-            .with_help("no table of a config is deeper than [reboot.NAME.drain]");
         // Of a key with too many dots, the parser does not say where it is.
-        sink.push(match first.span().map(|span| place(text, Some(span)).start) {
-            Some(at) => problem.with_label(at..at, "deeper from here"),
-            None => problem,
-        });
+        sink.push(too_deep_problem(first.span().map(|span| place(text, Some(span)).start)));
         return None;
     }
     if text.len() > RECOVER_MAX {
@@ -41,25 +43,85 @@ pub(super) fn document<'t>(text: &'t str, sink: &mut Sink) -> Option<(Spanned<De
     }
     let (document, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| place(text, error.span()).start);
-    let mut line_of_last = None;
+    let mut told_up_to = None;
     let (mut readable, mut whole) = (true, true);
     for error in &errors {
+        let at = place(text, error.span()).start;
         // One slip often makes several errors on its line; the first is the one to be read.
-        let line = line_of(text, place(text, error.span()).start);
-        if line_of_last.as_ref() != Some(&line) {
-            sink.push(problem(text, error));
+        if told_up_to.is_some_and(|end| at <= end) {
+            continue;
         }
+        let line = line_of(text, at);
+        told_up_to = Some(line.end);
+        if sink.is_full() {
+            sink.skip();
+            whole = false;
+            continue;
+        }
+        sink.push(problem(text, error));
         if error.message() != DUPLICATE {
             // What the parser made of the rest of this line was never meant.
-            sink.silence(line.clone());
+            sink.silence(line);
             whole = false;
         }
         // What is not closed swallows what follows.
         let swallows = ["unclosed", "missing comma", "invalid multi-line"];
         readable &= !swallows.iter().any(|start| error.message().starts_with(start));
-        line_of_last = Some(line);
     }
     readable.then_some((document, whole))
+}
+
+/// Where lists and tables in braces get too deep. The parser has a limit of its own, but takes the whole text apart
+/// before it applies it, in many times the size of the text.
+fn too_deep(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return Some(at);
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'#' => at = line_of(text, at).end,
+            b'"' | b'\'' => at = string_end(text, at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The last byte of the string that begins at `at`; of one that does not end, the last of its line or of the text.
+fn string_end(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let quote = bytes[at];
+    let long = bytes[at..].starts_with(&[quote; 3]);
+    let mut next = if long { at + 3 } else { at + 1 };
+    while let Some(byte) = bytes.get(next) {
+        if *byte == b'\\' && quote == b'"' {
+            next += 1;
+        } else if long && bytes[next..].starts_with(&[quote; 3]) {
+            return next + 2;
+        } else if !long && (*byte == quote || *byte == b'\n') {
+            return next;
+        }
+        next += 1;
+    }
+    next
+}
+
+fn too_deep_problem(at: Option<usize>) -> Diagnostic {
+    let problem =
+        Diagnostic::error(Code::TooDeep, format!("tables or lists lie within one another, more than {DEEPEST} deep"))
+            .with_help("no table of a config is deeper than [reboot.NAME.drain]");
+    match at {
+        Some(at) => problem.with_label(at..at, "deeper from here"),
+        None => problem,
+    }
 }
 
 fn place(text: &str, span: Option<Range<usize>>) -> Range<usize> {
@@ -149,7 +211,10 @@ fn duplicate(text: &str, span: Range<usize>) -> Diagnostic {
     let header = written.strip_prefix('[').and_then(|rest| rest.split(']').next());
     // The first of two tables has the same header; the first of two keys is on a line of the same table.
     let starts = |candidate: &str| match header {
-        Some(name) => candidate.strip_prefix('[').and_then(|rest| rest.split(']').next()).is_some_and(|other| other.trim() == name.trim()),
+        Some(name) => candidate
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next())
+            .is_some_and(|other| other.trim() == name.trim()),
         None => candidate.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')),
     };
     let mut first = None;
@@ -197,22 +262,14 @@ pub(super) fn version(document: &Spanned<DeTable<'_>>, sink: &mut Sink) -> bool 
     false
 }
 
-/// Warns of characters that cannot be seen where they change no value: in comments. A reviewer may be shown another
-/// text than is there.
+/// Warns of a character that cannot be seen where it changes no value: a reviewer may be shown another text than is
+/// there.
 pub(super) fn hidden(text: &str, sink: &mut Sink) {
-    let mut from = 0;
-    // A carriage return before a line feed is a line end.
-    while let Some((at, c)) = first_hidden(&text[from..]) {
-        let span = from + at.start..from + at.end;
-        from = span.end;
-        if (c == '\r' && text[from..].starts_with('\n')) || sink.covers(&span) {
-            continue;
-        }
-        let warning = Diagnostic::warning(
-            Code::HiddenCharacter,
-            format!("a comment contains the character U+{:04X}, which cannot be seen", u32::from(c)),
-        );
-        sink.push(warning.with_label(span, "here").with_help("what a reviewer sees may not be what is there"));
-        return;
-    }
+    // Where a value has such a character, the file is refused for it, and that says enough.
+    let Some((span, c)) = first_hidden(text).filter(|_| !sink.failed()) else { return };
+    let warning = Diagnostic::warning(
+        Code::HiddenCharacter,
+        format!("the file contains the character U+{:04X}, which cannot be seen", u32::from(c)),
+    );
+    sink.push(warning.with_label(span, "here").with_help("what a reviewer sees may not be what is there"));
 }

@@ -72,6 +72,19 @@ impl<'a> Walk<'a> {
         if shape.number("minProperties").is_some_and(|least| least > 0) && entries.is_empty() {
             self.empty_table(shape, place);
         }
+        let most = shape.number("maxProperties").and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+        if entries.len() > most {
+            let problem =
+                Diagnostic::error(Code::OutOfRange, format!("there are more than {most} [{}.NAME]", place.path));
+            let past = entries.iter().map(|(_, span)| span.clone()).max_by_key(|span| span.start);
+            self.report(match past {
+                Some(span) => problem.with_label(span, "one of them"),
+                None => problem,
+            });
+            *table = DeTable::new();
+            self.spoiled.insert(place.path.to_owned());
+            return;
+        }
         let misplaced = self.misplaced(table, shape, place);
         for (key, span) in &entries {
             let path = below(place.path, key);
@@ -113,7 +126,11 @@ impl<'a> Walk<'a> {
             .with_label(key.span(), format!("belongs in [{}.NAME]", place.path))
             .with_help(format!("write [{}.NAME] above this key", place.path));
         self.report(problem);
-        table.keys().filter(|key| inner.property(key.get_ref()).is_some()).map(|key| key.get_ref().to_string()).collect()
+        table
+            .keys()
+            .filter(|key| inner.property(key.get_ref()).is_some())
+            .map(|key| key.get_ref().to_string())
+            .collect()
     }
 
     fn empty_table(&mut self, shape: Shape<'static>, place: Place<'_>) {
@@ -142,10 +159,14 @@ impl<'a> Walk<'a> {
             if table.contains_key(key) || self.spoiled.contains(&path) {
                 continue;
             }
-            let Some(property) = shape.property(key).map(|schema| Shape::new(&self.rules.json, schema)) else { continue };
+            let Some(property) = shape.property(key).map(|schema| Shape::new(&self.rules.json, schema)) else {
+                continue;
+            };
             let problem = match (place.key, property.entries()) {
                 (None, Some(_)) => Diagnostic::error(Code::MissingKey, format!("the file has no [{key}.NAME]")),
-                (None, None) => Diagnostic::error(Code::MissingKey, format!("the key `{key}` is missing at the top level")),
+                (None, None) => {
+                    Diagnostic::error(Code::MissingKey, format!("the key `{key}` is missing at the top level"))
+                }
                 (Some(_), _) => Diagnostic::error(Code::MissingKey, format!("[{}] needs `{key}`", place.path)),
             };
             let problem = match place.key {
@@ -182,9 +203,7 @@ impl<'a> Walk<'a> {
         match default {
             Value::String(text) => Some(DeValue::String(Cow::Borrowed(text))),
             Value::Bool(value) => Some(DeValue::Boolean(*value)),
-            Value::Number(number) => {
-                DeValue::parse(self.rules.digits(number.as_i64()?)?).ok().map(Spanned::into_inner)
-            }
+            Value::Number(number) => DeValue::parse(self.rules.digits(number.as_i64()?)?).ok().map(Spanned::into_inner),
             Value::Array(items) => {
                 let items = items.iter().filter_map(|item| self.made(item)).map(|item| Spanned::new(0..0, item));
                 Some(DeValue::Array(items.collect()))
@@ -245,11 +264,11 @@ impl<'a> Walk<'a> {
                 Some(word) => format!("did you mean \"{word}\"?"),
                 None => format!("write one of \"{}\"", words.join("\", \"")),
             };
-            let problem = Diagnostic::error(
-                Code::WrongValue,
-                format!("`{}` cannot be \"{}\"", place.path, quoted(text)),
+            let problem =
+                Diagnostic::error(Code::WrongValue, format!("`{}` cannot be \"{}\"", place.path, quoted(text)));
+            self.report(
+                problem.with_label(span.clone(), format!("not one of \"{}\"", words.join("\", \""))).with_help(help),
             );
-            self.report(problem.with_label(span.clone(), format!("not one of \"{}\"", words.join("\", \""))).with_help(help));
             return false;
         }
         if shape.number("minLength").is_some_and(|least| least > 0) && text.trim().is_empty() {
@@ -305,6 +324,9 @@ impl<'a> Walk<'a> {
             let text = item.get_ref().as_str().filter(|_| unique).map(str::to_owned);
             if let Some(text) = text {
                 if let Some(first) = seen.get(&text) {
+                    if self.skipped() {
+                        continue;
+                    }
                     let problem = Diagnostic::error(
                         Code::DuplicateEntry,
                         format!("\"{}\" is twice in `{}`", quoted(&text), place.path),
@@ -333,7 +355,20 @@ impl<'a> Walk<'a> {
                 "write date, time and offset: 2026-11-20T00:00:00Z".to_owned(),
             ),
         };
-        self.report(Diagnostic::error(Code::BadDate, message).with_label(span.clone(), "not one moment everywhere").with_help(help));
+        self.report(
+            Diagnostic::error(Code::BadDate, message)
+                .with_label(span.clone(), "not one moment everywhere")
+                .with_help(help),
+        );
+    }
+
+    /// Whether a problem was only counted, because too many are known already.
+    fn skipped(&mut self) -> bool {
+        let full = self.sink.is_full();
+        if full {
+            self.sink.skip();
+        }
+        full
     }
 
     fn hidden(&mut self, what: &str, span: &Range<usize>, at: &Range<usize>, c: char, text: &str) {
@@ -346,6 +381,9 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown_key(&mut self, key: &str, span: &Range<usize>, is_table: bool, shape: Shape<'static>, path: &str) {
+        if self.skipped() {
+            return;
+        }
         let noun = if is_table && path.is_empty() { "table" } else { "key" };
         let problem = if noun == "table" {
             Diagnostic::error(Code::UnknownKey, format!("unknown table [{}]", quoted(key)))
@@ -381,7 +419,9 @@ impl<'a> Walk<'a> {
         let root = Shape::new(json, json);
         let mut places = Vec::new();
         for name in self.tables() {
-            let Some(entry) = root.property(name).and_then(|schema| Shape::new(json, schema).entries()) else { continue };
+            let Some(entry) = root.property(name).and_then(|schema| Shape::new(json, schema).entries()) else {
+                continue;
+            };
             let table = Shape::new(json, entry);
             if table.property(key).is_some() {
                 places.push(format!("[{name}.NAME]"));

@@ -58,12 +58,10 @@ pub(super) fn mismatch_help(root: &Value, path: &str, value: &DeValue<'_>, shape
         Some(format!("such as {}", examples.join(" or ")))
     };
     match value {
-        DeValue::Array(items) if holds(items) && shape.allows("object") => {
-            Some(match shape.entries() {
-                Some(_) => format!("write [{path}.NAME] in single brackets, with a name of your choice"),
-                None => format!("write [{path}] in single brackets"),
-            })
-        }
+        DeValue::Array(items) if holds(items) && shape.allows("object") => Some(match shape.entries() {
+            Some(_) => format!("write [{path}.NAME] in single brackets, with a name of your choice"),
+            None => format!("write [{path}] in single brackets"),
+        }),
         DeValue::String(text) if shape.allows("array") => Some(format!("write it as a list: [\"{}\"]", quoted(text))),
         DeValue::Array(items) if shape.allows("string") => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
@@ -86,11 +84,15 @@ pub(super) fn mismatch_help(root: &Value, path: &str, value: &DeValue<'_>, shape
             let items = shape.get("items").map(|items| Shape::new(root, items));
             items.map(|items| format!("write a list of strings{}", example_of(items)))
         }
-        DeValue::Integer(number) if shape.text("title") == Some("duration") && number.radix() == 10 => {
-            Some(format!("a duration carries its unit: \"{}s\" or \"{}m\"", quoted(number.as_str()), quoted(number.as_str())))
-        }
+        DeValue::Integer(number) if shape.text("title") == Some("duration") && number.radix() == 10 => Some(format!(
+            "a duration carries its unit: \"{}s\" or \"{}m\"",
+            quoted(number.as_str()),
+            quoted(number.as_str())
+        )),
         _ if shape.allows("object") => Some(match shape.entries().map(|entries| Shape::new(root, entries)) {
-            Some(entries) if entries.allows("object") => format!("write [{path}.NAME], with its keys on the lines below"),
+            Some(entries) if entries.allows("object") => {
+                format!("write [{path}.NAME], with its keys on the lines below")
+            }
             Some(_) => "write a table: { KEY = \"VALUE\" }".to_owned(),
             None => {
                 let keys: Vec<&str> = shape.properties().map(|(key, _)| key).collect();

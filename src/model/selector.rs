@@ -230,7 +230,9 @@ impl SelectorFault {
             Self::BadKey => Some(
                 "a label key is NAME or PREFIX/NAME; NAME has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
             ),
-            Self::BadPrefix => Some("the prefix of a label key is a DNS name: at most 253 lower-case letters, digits, '-' and '.'"),
+            Self::BadPrefix => {
+                Some("the prefix of a label key is a DNS name: at most 253 lower-case letters, digits, '-' and '.'")
+            }
             Self::BadValue => Some(
                 "a label value has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
             ),
@@ -284,11 +286,7 @@ fn check_key(key: &str, start: usize) -> Result<(), SelectorError> {
         Some((_, name)) => name,
         None => key,
     };
-    if is_name(name) {
-        Ok(())
-    } else {
-        Err(SelectorError::new(SelectorFault::BadKey, start..start + key.len()))
-    }
+    if is_name(name) { Ok(()) } else { Err(SelectorError::new(SelectorFault::BadKey, start..start + key.len())) }
 }
 
 fn check_value(value: &str, start: usize) -> Result<(), SelectorError> {
@@ -428,9 +426,7 @@ impl<'a> Parser<'a> {
     /// Everything up to the next space or symbol; empty where one of these comes next.
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let end = rest
-            .find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '<', '>'])
-            .unwrap_or(rest.len());
+        let end = rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '<', '>']).unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
     }
@@ -546,7 +542,8 @@ mod tests {
 
     #[test]
     fn the_selector_of_an_object_follows_the_same_rules() {
-        let made = Selector::from_requirements([Requirement::new("a", Test::In(BTreeSet::from(["b".into()]))).unwrap()]);
+        let made =
+            Selector::from_requirements([Requirement::new("a", Test::In(BTreeSet::from(["b".into()]))).unwrap()]);
         assert_eq!(made, Selector::parse("a=b").unwrap());
         assert!(Requirement::new("a b", Test::Exists).is_err());
         assert!(Requirement::new("a", Test::In(BTreeSet::new())).is_err());

@@ -164,7 +164,7 @@ pub(crate) fn blocked(name: &str, wanted: Wanted, reasons: Vec<BlockedReason>) -
     let table = match wanted {
         Wanted::Reboot => Some(table("linux")),
         Wanted::OutOfService => Some(table("rack-7")),
-        Wanted::Release => None,
+        Wanted::Release | Wanted::Protection => None,
     };
     Blocked { node: node(name), table, wanted, reasons }
 }

@@ -17,6 +17,8 @@ pub(super) struct Known {
     pub(super) valid: BTreeMap<ClusterName, Cluster>,
     /// The names of all, with their tags; also of those with problems, which may be referred to all the same.
     tags: BTreeMap<String, BTreeSet<String>>,
+    /// The valid names among them.
+    names: BTreeMap<String, ClusterName>,
 }
 
 impl Check<'_> {
@@ -24,7 +26,9 @@ impl Check<'_> {
         let empty = BTreeMap::new();
         let raw = raw.unwrap_or(&empty);
         let tags = raw.iter().map(|(key, cluster)| (key.value.clone(), tags_of(&cluster.value))).collect();
-        let mut known = Known { valid: BTreeMap::new(), tags };
+        let names =
+            raw.keys().filter_map(|key| Some((key.value.clone(), ClusterName::new(&key.value).ok()?))).collect();
+        let mut known = Known { valid: BTreeMap::new(), tags, names };
         for (key, cluster) in raw {
             let name = self.name(key, "cluster", ClusterName::new);
             let path = super::super::walk::below("cluster", &key.value);
@@ -39,7 +43,7 @@ impl Check<'_> {
     }
 
     fn cluster(&mut self, raw: &RawCluster, path: &str, key: &At<String>, known: &Known) -> Option<Cluster> {
-        let access = self.access(raw, path, &key.span);
+        let reach = self.reach(raw, path, &key.span);
         let tags = self.tags(raw, path);
         let after = self.after(raw, path, key, known);
         let max_unavailable = self.limit(raw.max_unavailable.as_ref(), &format!("{path}.max_unavailable"));
@@ -52,7 +56,7 @@ impl Check<'_> {
             Some(pod) => self.node_pod(&pod.value, &format!("{path}.node_pod")).map(Some),
         };
         Some(Cluster {
-            reach: access?,
+            reach: reach?,
             tags: tags?,
             after: after?,
             max_unavailable: max_unavailable?,
@@ -61,7 +65,7 @@ impl Check<'_> {
         })
     }
 
-    fn access(&mut self, raw: &RawCluster, path: &str, key: &Range<usize>) -> Option<Reach> {
+    fn reach(&mut self, raw: &RawCluster, path: &str, key: &Range<usize>) -> Option<Reach> {
         match (&raw.context, &raw.sandbox) {
             (Some(context), None) => Some(Reach::Context(Foreign::new(&context.value))),
             (None, Some(sandbox)) => self.sandbox(sandbox, &format!("{path}.sandbox")).map(Reach::Sandbox),
@@ -92,9 +96,12 @@ impl Check<'_> {
         for part in tags.iter().flat_map(|(key, value)| [key, value]) {
             if !is_tag_part(&part.value) {
                 complete = false;
-                let problem = Diagnostic::error(Code::BadName, format!("`{path}.tags` cannot contain \"{}\"", quoted(&part.value)))
-                    .with_label(part.span.clone(), "not a tag")
-                    .with_help("keys and values of tags have 1 to 63 letters, digits, '-', '_' and '.'");
+                let problem = Diagnostic::error(
+                    Code::BadName,
+                    format!("`{path}.tags` cannot contain \"{}\"", quoted(&part.value)),
+                )
+                .with_label(part.span.clone(), "not a tag")
+                .with_help("keys and values of tags have 1 to 63 letters, digits, '-', '_' and '.'");
                 self.report(problem);
             }
         }
@@ -104,7 +111,13 @@ impl Check<'_> {
         complete.then_some(out)
     }
 
-    fn after(&mut self, raw: &RawCluster, path: &str, key: &At<String>, known: &Known) -> Option<BTreeSet<ClusterName>> {
+    fn after(
+        &mut self,
+        raw: &RawCluster,
+        path: &str,
+        key: &At<String>,
+        known: &Known,
+    ) -> Option<BTreeSet<ClusterName>> {
         let mut out = BTreeSet::new();
         let mut complete = true;
         for entry in &raw.after.as_ref()?.value {
@@ -116,7 +129,7 @@ impl Check<'_> {
                 self.report(problem);
             } else if known.tags.contains_key(name) {
                 // A name that is no valid name has been reported where it is defined.
-                out.extend(ClusterName::new(name));
+                out.extend(known.names.get(name).cloned());
             } else {
                 complete = false;
                 self.unknown_cluster(name, &entry.span, &format!("{path}.after"), known, false);
@@ -146,8 +159,11 @@ impl Check<'_> {
                 pull_secrets.insert(Foreign::new(&secret.value));
             } else {
                 complete = false;
-                let problem = Diagnostic::error(Code::BadName, format!("`{path}.pull_secrets`: no secret can be named \"{}\"", quoted(&secret.value)))
-                    .with_label(secret.span.clone(), "a name has lower-case letters, digits, '-' and '.'");
+                let problem = Diagnostic::error(
+                    Code::BadName,
+                    format!("`{path}.pull_secrets`: no secret can be named \"{}\"", quoted(&secret.value)),
+                )
+                .with_label(secret.span.clone(), "a name has lower-case letters, digits, '-' and '.'");
                 self.report(problem);
             }
         }
@@ -159,34 +175,45 @@ impl Check<'_> {
         match LabelKey::new(&raw.value) {
             Ok(key) => Some(key),
             Err(error) => {
-                let problem = Diagnostic::error(Code::BadName, format!("`{path}` cannot be \"{}\"", quoted(&raw.value)))
-                    .with_label(raw.span.clone(), "not a label key");
-                let problem = match raw.value.contains('=') {
-                    true => problem.with_help("name the label alone, without a value"),
-                    false => problem.with_help(error.rule),
-                };
-                self.report(problem);
+                let problem =
+                    Diagnostic::error(Code::BadName, format!("`{path}` cannot be \"{}\"", quoted(&raw.value)))
+                        .with_label(raw.span.clone(), "not a label key");
+                let valued = raw.value.contains('=');
+                self.report(problem.with_help(if valued {
+                    "name the label alone, without a value"
+                } else {
+                    error.rule
+                }));
                 None
             }
         }
     }
 
     /// The clusters that a table is about.
-    pub(super) fn chosen(&mut self, raw: Option<&At<Vec<At<RawClusterOrTag>>>>, path: &str, known: &Known) -> Option<BTreeSet<ClusterName>> {
+    pub(super) fn chosen(
+        &mut self,
+        raw: Option<&At<Vec<At<RawClusterOrTag>>>>,
+        path: &str,
+        known: &Known,
+    ) -> Option<BTreeSet<ClusterName>> {
         let Some(entries) = raw else {
-            return Some(known.tags.keys().filter_map(|name| ClusterName::new(name).ok()).collect());
+            return Some(known.names.values().cloned().collect());
         };
         let mut out = BTreeSet::new();
         let mut complete = true;
         for entry in &entries.value {
             let text = &entry.value.0;
             let tagged = known.tags.iter().filter(|(_, tags)| tags.contains(text)).map(|(name, _)| name);
-            let found: Vec<&String> = if text.contains('=') { tagged.collect() } else { known.tags.get_key_value(text).map(|(name, _)| name).into_iter().collect() };
+            let found: Vec<&String> = if text.contains('=') {
+                tagged.collect()
+            } else {
+                known.tags.get_key_value(text).map(|(name, _)| name).into_iter().collect()
+            };
             if found.is_empty() {
                 complete = false;
                 self.unknown_cluster(text, &entry.span, &format!("{path}.clusters"), known, true);
             }
-            out.extend(found.into_iter().filter_map(|name| ClusterName::new(name).ok()));
+            out.extend(found.into_iter().filter_map(|name| known.names.get(name)).cloned());
         }
         complete.then_some(out)
     }
@@ -196,14 +223,21 @@ impl Check<'_> {
         if self.is_spoiled("cluster") || self.is_spoiled(&super::super::walk::below("cluster", text)) {
             return;
         }
+        if self.sink.is_full() {
+            self.sink.skip();
+            return;
+        }
         let names = known.tags.keys().map(String::as_str);
         let all_tags: BTreeSet<&str> = known.tags.values().flatten().map(String::as_str).collect();
         if text.contains('=') && tags_too {
             if known.tags.keys().any(|name| self.is_spoiled(&format!("cluster.{name}"))) {
                 return;
             }
-            let problem = Diagnostic::error(Code::UnknownCluster, format!("`{path}`: no cluster has the tag \"{}\"", quoted(text)))
-                .with_label(span.clone(), "not a tag of this file");
+            let problem = Diagnostic::error(
+                Code::UnknownCluster,
+                format!("`{path}`: no cluster has the tag \"{}\"", quoted(text)),
+            )
+            .with_label(span.clone(), "not a tag of this file");
             let help = match nearest(text, all_tags.iter().copied()) {
                 Some(tag) => format!("did you mean \"{tag}\"?"),
                 None if all_tags.is_empty() => "give clusters tags: tags = { stage = \"prod\" }".to_owned(),
@@ -212,8 +246,9 @@ impl Check<'_> {
             self.report(problem.with_help(help));
             return;
         }
-        let problem = Diagnostic::error(Code::UnknownCluster, format!("`{path}`: there is no cluster \"{}\"", quoted(text)))
-            .with_label(span.clone(), "not a cluster of this file");
+        let problem =
+            Diagnostic::error(Code::UnknownCluster, format!("`{path}`: there is no cluster \"{}\"", quoted(text)))
+                .with_label(span.clone(), "not a cluster of this file");
         let help = if text.contains('=') {
             "this key takes names of clusters; tags are for `clusters`".to_owned()
         } else {
@@ -238,7 +273,12 @@ impl Check<'_> {
                 let what = if real { "context" } else { "sandbox" };
                 let problem = Diagnostic::error(
                     Code::Conflict,
-                    format!("the clusters `{}` and `{}` have the same {what} \"{}\"", quoted(other), quoted(&key.value), quoted(&place.value)),
+                    format!(
+                        "the clusters `{}` and `{}` have the same {what} \"{}\"",
+                        quoted(other),
+                        quoted(&key.value),
+                        quoted(&place.value)
+                    ),
                 )
                 .with_label(place.span.clone(), format!("the same {what} again"))
                 .with_label(first.span.clone(), "first here")
@@ -253,7 +293,11 @@ impl Check<'_> {
         let edges: BTreeMap<&str, Vec<&At<String>>> = raw
             .iter()
             .map(|(key, cluster)| {
-                let after = cluster.value.after.as_ref().map(|after| after.value.iter().filter(|entry| entry.value != key.value).collect());
+                let after = cluster
+                    .value
+                    .after
+                    .as_ref()
+                    .map(|after| after.value.iter().filter(|entry| entry.value != key.value).collect());
                 (key.value.as_str(), after.unwrap_or_default())
             })
             .collect();
@@ -281,8 +325,17 @@ impl Check<'_> {
     }
 
     fn cycle(&mut self, trail: &[(&str, usize)], edges: &BTreeMap<&str, Vec<&At<String>>>) {
-        let names: Vec<String> = trail.iter().chain(trail.first()).map(|(name, _)| format!("`{}`", quoted(name))).collect();
-        let mut problem = Diagnostic::error(Code::Cycle, format!("clusters wait for one another in a circle: {}", names.join(" after ")));
+        if self.sink.is_full() {
+            self.sink.skip();
+            return;
+        }
+        let mut names: Vec<String> = trail.iter().take(8).map(|(name, _)| format!("`{}`", quoted(name))).collect();
+        names.extend((trail.len() > 8).then(|| "…".to_owned()));
+        names.extend(trail.first().map(|(name, _)| format!("`{}`", quoted(name))));
+        let mut problem = Diagnostic::error(
+            Code::Cycle,
+            format!("clusters wait for one another in a circle: {}", names.join(" after ")),
+        );
         for (name, next) in trail.iter().take(8) {
             // The trail has already stepped past the entry that it follows.
             if let Some(entry) = edges.get(name).and_then(|entries| entries.get(next.saturating_sub(1))) {

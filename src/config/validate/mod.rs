@@ -43,15 +43,13 @@ impl Check<'_> {
     pub(super) fn config(&mut self, raw: &RawConfig) -> Option<Config> {
         let name = raw.name.as_ref().and_then(|name| self.config_name(name));
         let known = self.clusters(raw.cluster.as_ref().map(|tables| &tables.value));
-        let reboots = self.named(raw.reboot.as_ref(), "reboot", |check, table, path, key| {
-            check.reboot(table, path, key, &known)
-        });
+        let reboots =
+            self.named(raw.reboot.as_ref(), "reboot", |check, table, path, key| check.reboot(table, path, key, &known));
         let out_of_service = self.named(raw.out_of_service.as_ref(), "out_of_service", |check, table, path, key| {
             check.out_of_service(table, path, key, &known)
         });
-        let protect = self.named(raw.protect.as_ref(), "protect", |check, table, path, _| {
-            check.protect(table, path, &known)
-        });
+        let protect =
+            self.named(raw.protect.as_ref(), "protect", |check, table, path, _| check.protect(table, path, &known));
         self.overlaps(raw, &reboots);
         self.shadowed_limits(raw, &reboots);
         if self.whole && !self.sink.failed() && reboots.is_empty() && out_of_service.is_empty() {
@@ -68,7 +66,7 @@ impl Check<'_> {
         if self.sink.failed() {
             return None;
         }
-        Some(Config { name: Foreign::new(name?), clusters: known.valid, reboots, out_of_service, protect })
+        Some(Config { name: name?, clusters: known.valid, reboots, out_of_service, protect })
     }
 
     /// Reads tables one by one; those with problems are left out.
@@ -95,8 +93,9 @@ impl Check<'_> {
         match make(key.value.clone()) {
             Ok(name) => Some(name),
             Err(error) => {
-                let problem = Diagnostic::error(Code::BadName, format!("[{kind}.NAME] cannot be named `{}`", quoted(&key.value)))
-                    .with_label(key.span.clone(), format!("not a {}", error.kind));
+                let problem =
+                    Diagnostic::error(Code::BadName, format!("[{kind}.NAME] cannot be named `{}`", quoted(&key.value)))
+                        .with_label(key.span.clone(), format!("not a {}", error.kind));
                 let help = dns_label(&key.value).map(|name| format!("such as [{kind}.{name}]: "));
                 self.report(problem.with_help(help.unwrap_or_default() + error.rule));
                 None
@@ -104,10 +103,10 @@ impl Check<'_> {
         }
     }
 
-    fn config_name(&mut self, name: &At<String>) -> Option<std::sync::Arc<str>> {
+    fn config_name(&mut self, name: &At<String>) -> Option<Foreign> {
         // The rule of table and cluster names: the name is written into marks on nodes beside these.
         match ClusterName::new(&name.value) {
-            Ok(valid) => Some(valid.as_str().into()),
+            Ok(valid) => Some(Foreign::new(valid.as_str())),
             Err(error) => {
                 let problem = Diagnostic::error(Code::BadName, format!("`name` cannot be \"{}\"", quoted(&name.value)))
                     .with_label(name.span.clone(), "not the name of a config");

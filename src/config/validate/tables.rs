@@ -40,8 +40,13 @@ impl Check<'_> {
             && settle >= ready
         {
             let given = [&raw.settle, &raw.ready_timeout];
-            let mut problem = Diagnostic::error(Code::Conflict, format!("`{path}.settle` is not shorter than `{path}.ready_timeout`"));
-            for (duration, label) in given.into_iter().flatten().zip(["no node could stay ready for this long", "in this time"]) {
+            let mut problem = Diagnostic::error(
+                Code::Conflict,
+                format!("`{path}.settle` is not shorter than `{path}.ready_timeout`"),
+            );
+            for (duration, label) in
+                given.into_iter().flatten().zip(["no node could stay ready for this long", "in this time"])
+            {
                 if !duration.span.is_empty() {
                     problem = problem.with_label(duration.span.clone(), label);
                 }
@@ -78,14 +83,20 @@ impl Check<'_> {
         let booted_after = self.moment(raw.booted_after.as_ref(), &format!("{path}.booted_after"));
         let written = when_required.value || raw.max_uptime.is_some() || raw.booted_after.is_some();
         if !written && !self.is_spoiled(path) {
-            let problem = Diagnostic::error(Code::NoEffect, format!("[{path}] has no trigger, so it would never reboot a node"));
-            let problem = match when_required.span.is_empty() {
-                true => problem.with_label(key.clone(), "no trigger"),
-                false => problem.with_label(when_required.span.clone(), "the only trigger is switched off"),
+            let problem =
+                Diagnostic::error(Code::NoEffect, format!("[{path}] has no trigger, so it would never reboot a node"));
+            let problem = if when_required.span.is_empty() {
+                problem.with_label(key.clone(), "no trigger")
+            } else {
+                problem.with_label(when_required.span.clone(), "the only trigger is switched off")
             };
-            self.report(problem.with_help("add when_required = true, max_uptime = \"30d\" or booted_after = 2026-11-20T00:00:00Z"));
+            self.report(
+                problem
+                    .with_help("add when_required = true, max_uptime = \"30d\" or booted_after = 2026-11-20T00:00:00Z"),
+            );
         }
-        let complete = max_uptime.is_some() == raw.max_uptime.is_some() && booted_after.is_some() == raw.booted_after.is_some();
+        let complete =
+            max_uptime.is_some() == raw.max_uptime.is_some() && booted_after.is_some() == raw.booted_after.is_some();
         (written && complete).then_some(Triggers { when_required: when_required.value, max_uptime, booted_after })
     }
 
@@ -102,8 +113,9 @@ impl Check<'_> {
                 // Two spellings of one selector are the same entry twice.
                 Some(selector) if out.contains(&Order::Selector(selector.clone())) => {
                     complete = false;
-                    let problem = Diagnostic::error(Code::DuplicateEntry, format!("`{path}` has the same selector twice"))
-                        .with_label(entry.span.clone(), "an earlier entry selects these nodes");
+                    let problem =
+                        Diagnostic::error(Code::DuplicateEntry, format!("`{path}` has the same selector twice"))
+                            .with_label(entry.span.clone(), "an earlier entry selects these nodes");
                     self.report(problem);
                 }
                 Some(selector) => out.push(Order::Selector(selector)),
@@ -117,14 +129,23 @@ impl Check<'_> {
 
     fn everything_at_once(&mut self, limit: Option<Limit>, raw: &RawReboot, path: &str) {
         if let (Some(Limit::Percent(100)), Some(given)) = (limit, &raw.max_unavailable) {
-            let warning = Diagnostic::warning(Code::Risky, format!("`{path}.max_unavailable` allows all nodes of a pool to be out at once"))
-                .with_label(given.span.clone(), "every node")
-                .with_help("disruption budgets are then all that keeps workloads running");
+            let warning = Diagnostic::warning(
+                Code::Risky,
+                format!("`{path}.max_unavailable` allows all nodes of a pool to be out at once"),
+            )
+            .with_label(given.span.clone(), "every node")
+            .with_help("disruption budgets are then all that keeps workloads running");
             self.report(warning);
         }
     }
 
-    pub(super) fn out_of_service(&mut self, raw: &RawOutOfService, path: &str, key: &Range<usize>, known: &Known) -> Option<OutOfService> {
+    pub(super) fn out_of_service(
+        &mut self,
+        raw: &RawOutOfService,
+        path: &str,
+        key: &Range<usize>,
+        known: &Known,
+    ) -> Option<OutOfService> {
         let clusters = self.chosen(raw.clusters.as_ref(), path, known);
         let nodes = self.nodes(raw.nodes.as_ref(), raw.selector.as_ref(), path);
         if raw.nodes.is_none() && raw.selector.is_none() && !self.is_spoiled(path) {

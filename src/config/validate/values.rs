@@ -33,8 +33,11 @@ impl Bounds {
     /// For drains, and for waiting until a node is back.
     pub(super) const WAIT: Self = Self { least: SECOND, most: DAY, why: None };
     /// For the end of a pod.
-    pub(super) const GRACE: Self =
-        Self { least: SECOND, most: DAY, why: Some("0s would kill pods without notice; \"pod\" gives each what it asks for") };
+    pub(super) const GRACE: Self = Self {
+        least: SECOND,
+        most: DAY,
+        why: Some("0s would kill pods without notice; \"pod\" gives each what it asks for"),
+    };
     /// For how long a node stays ready.
     pub(super) const SETTLE: Self = Self { least: SECOND, most: HOUR, why: None };
     /// For how long a node may be up: ten years end every doubt.
@@ -55,12 +58,15 @@ impl Check<'_> {
         let length = match duration::read(text) {
             Ok(length) => length,
             Err(fault) => {
-                let problem = Diagnostic::error(Code::BadDuration, format!("`{path}` is not a duration: \"{}\"", quoted(text)))
-                    .with_label(at.span.clone(), fault.to_string());
+                let problem =
+                    Diagnostic::error(Code::BadDuration, format!("`{path}` is not a duration: \"{}\"", quoted(text)))
+                        .with_label(at.span.clone(), fault.to_string());
                 let help = match (duration::suggestion(text), fault) {
                     (Some(meant), _) => format!("did you mean \"{meant}\"?"),
                     (None, DurationFault::NoUnit) => format!("add the unit: \"{0}s\" or \"{0}m\"", quoted(text)),
-                    (None, _) => "write whole numbers with the units d, h, m, s: \"90s\", \"15m\", \"1h30m\", \"30d\"".to_owned(),
+                    (None, _) => {
+                        "write whole numbers with the units d, h, m, s: \"90s\", \"15m\", \"1h30m\", \"30d\"".to_owned()
+                    }
                 };
                 self.report(problem.with_help(help));
                 return None;
@@ -88,7 +94,9 @@ impl Check<'_> {
         };
         let share = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let percent = share.and_then(|digits| digits.parse::<u8>().ok());
-        if let Some(percent) = percent.filter(|percent| (1..=100).contains(percent) && share == Some(&percent.to_string())) {
+        if let Some(percent) =
+            percent.filter(|percent| (1..=100).contains(percent) && share == Some(&percent.to_string()))
+        {
             return Some(Limit::Percent(percent));
         }
         let problem = match share {
@@ -114,16 +122,15 @@ impl Check<'_> {
         if let Some(time) = &mut moment.time {
             time.second = Some(time.second.unwrap_or(0));
         }
-        match moment.to_string().parse::<Timestamp>() {
-            Ok(moment) => Some(moment),
-            Err(_) => {
-                let problem = Diagnostic::error(Code::BadDate, format!("`{path}` is not a moment that can be counted with"))
+        let moment = moment.to_string().parse::<Timestamp>().ok();
+        if moment.is_none() {
+            let problem =
+                Diagnostic::error(Code::BadDate, format!("`{path}` is not a moment that can be counted with"))
                     .with_label(raw.span.clone(), "outside of the calendar")
                     .with_help("such as 2026-11-20T00:00:00Z");
-                self.report(problem);
-                None
-            }
+            self.report(problem);
         }
+        moment
     }
 
     pub(super) fn selector(&mut self, raw: Option<&At<RawSelector>>, path: &str) -> Option<Selector> {
@@ -139,7 +146,9 @@ impl Check<'_> {
                 let place = inside(self.text, &at.span, text, &error.span).unwrap_or_else(|| at.span.clone());
                 let problem = Diagnostic::error(Code::BadSelector, format!("`{path}` is not a label selector"))
                     .with_label(place, error.fault.to_string())
-                    .with_help(error.fault.rule().unwrap_or("such as \"pool=np1\", \"zone in (a,b),!gpu\" or \"team!=db\""));
+                    .with_help(
+                        error.fault.rule().unwrap_or("such as \"pool=np1\", \"zone in (a,b),!gpu\" or \"team!=db\""),
+                    );
                 self.report(problem);
                 None
             }
@@ -161,14 +170,11 @@ impl Check<'_> {
         let mut valid = BTreeSet::new();
         let mut complete = true;
         for name in names.into_iter().flat_map(|names| &names.value) {
-            match NodeName::new(&name.value.0) {
-                Ok(name) => {
-                    valid.insert(name);
-                }
-                Err(_) => {
-                    complete = false;
-                    self.bad_node_name(name, path);
-                }
+            if let Ok(name) = NodeName::new(&name.value.0) {
+                valid.insert(name);
+            } else {
+                complete = false;
+                self.bad_node_name(name, path);
             }
         }
         let chosen = self.selector(selector, &format!("{path}.selector"));
@@ -188,8 +194,9 @@ impl Check<'_> {
         } else {
             None
         };
-        let problem = Diagnostic::error(Code::BadName, format!("`{path}.nodes`: no node can be named \"{}\"", quoted(text)))
-            .with_label(name.span.clone(), "not a node name");
+        let problem =
+            Diagnostic::error(Code::BadName, format!("`{path}.nodes`: no node can be named \"{}\"", quoted(text)))
+                .with_label(name.span.clone(), "not a node name");
         let rule = "a node name is a DNS name: lower-case letters, digits, '-' and '.'";
         self.report(problem.with_help(help.as_deref().unwrap_or(rule)));
     }
@@ -203,10 +210,15 @@ impl Check<'_> {
         if let (Some(timeout), Some(Grace::Fixed(grace)), Some(place)) = (timeout, grace, &raw.grace_period)
             && grace >= timeout
         {
-            let problem = Diagnostic::error(Code::Conflict, format!("`{path}.grace_period` is not shorter than `{path}.timeout`"))
-                .with_label(place.span.clone(), "a pod may take all of this to end");
+            let problem = Diagnostic::error(
+                Code::Conflict,
+                format!("`{path}.grace_period` is not shorter than `{path}.timeout`"),
+            )
+            .with_label(place.span.clone(), "a pod may take all of this to end");
             let problem = match &raw.timeout {
-                Some(given) if !given.span.is_empty() => problem.with_label(given.span.clone(), "then the drain has failed"),
+                Some(given) if !given.span.is_empty() => {
+                    problem.with_label(given.span.clone(), "then the drain has failed")
+                }
                 _ => problem,
             };
             self.report(problem.with_help(format!("`timeout` is \"{}\"", duration::show(timeout))));

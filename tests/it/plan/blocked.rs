@@ -1,7 +1,7 @@
 //! Every "no", one by one, and what is not one although it looks like it.
 
 use super::scene::*;
-use haulout::config::{ClusterRef, Config, Scope};
+use haulout::config::{Config, Scope};
 use haulout::model::*;
 use haulout::plan::{BlockedReason, BudgetProof, Impact, Slot, Wanted};
 use std::collections::BTreeMap;
@@ -164,7 +164,7 @@ fn a_reboot_that_did_not_clear_its_reason() {
 
 #[test]
 fn what_the_node_itself_forbids() {
-    let by_name = |config: &mut Config| config.reboots.get_mut("linux").unwrap().scope.nodes = vec![name("a")];
+    let by_name = |config: &mut Config| config.reboots.get_mut("linux").unwrap().scope.nodes = [name("a")].into();
     let mut windows = a();
     windows.linux = false;
     let mut named = config(1);
@@ -190,7 +190,7 @@ fn what_the_node_itself_forbids() {
 #[test]
 fn etcd_keeps_its_quorum() {
     let mut named = config(1);
-    named.reboots.get_mut("linux").unwrap().scope.nodes = vec![name("a")];
+    named.reboots.get_mut("linux").unwrap().scope.nodes = [name("a")].into();
     let scene = |members: &[(&str, bool)]| {
         let mut control_plane = a();
         control_plane.control_plane = true;
@@ -214,10 +214,10 @@ fn etcd_keeps_its_quorum() {
 #[test]
 fn names_that_no_node_has() {
     let mut named = config(1);
-    named.reboots.get_mut("linux").unwrap().scope.nodes = vec![name("aks-np1-000004")];
+    named.reboots.get_mut("linux").unwrap().scope.nodes = [name("aks-np1-000004")].into();
     named.protect.insert(
         table("keep"),
-        haulout::config::Protect { scope: Scope { nodes: vec![name("zzz")], ..Scope::default() } },
+        haulout::config::Protect { scope: Scope { clusters: super::scene::all(), nodes: [name("zzz")].into(), ..Scope::default() } },
     );
     let scene = snapshot([node("aks-np1-000003", "np1", "z1")]);
     let planned = plan(&named, &scene);
@@ -236,7 +236,7 @@ fn names_that_no_node_has() {
     let snapshots = BTreeMap::from([(scene.cluster.clone(), scene.clone()), (staging.cluster.clone(), staging)]);
     let planned = haulout::plan::plan(&fleet, &snapshots, now(), &Default::default()).unwrap();
     assert!(planned.clusters().iter().all(|cluster| cluster.blocked.is_empty()));
-    fleet.reboots.get_mut("linux").unwrap().scope.clusters = vec![ClusterRef::Name(cluster_name("prod"))];
+    fleet.reboots.get_mut("linux").unwrap().scope.clusters = [cluster_name("prod")].into();
     let planned = haulout::plan::plan(&fleet, &snapshots, now(), &Default::default()).unwrap();
     assert_eq!(planned.clusters()[0].blocked.len(), 1);
 }

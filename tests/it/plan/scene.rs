@@ -155,9 +155,14 @@ pub(super) fn with_pods(
     snapshot
 }
 
+/// The clusters of all scenes: tables speak of both, whichever are there.
+pub(super) fn all() -> std::collections::BTreeSet<ClusterName> {
+    [cluster_name("prod"), cluster_name("staging")].into()
+}
+
 pub(super) fn reboot() -> Reboot {
     Reboot {
-        scope: Scope::default(),
+        scope: Scope { clusters: all(), ..Scope::default() },
         when_required: true,
         max_uptime: None,
         booted_after: None,
@@ -175,7 +180,7 @@ pub(super) fn reboot() -> Reboot {
 
 pub(super) fn out_of_service(nodes: &[&str]) -> OutOfService {
     OutOfService {
-        scope: Scope { nodes: nodes.iter().map(|text| name(text)).collect(), ..Scope::default() },
+        scope: Scope { clusters: all(), nodes: nodes.iter().map(|text| name(text)).collect(), ..Scope::default() },
         reason: Foreign::new("disk replacement"),
         until: None,
         drain: DrainRule::DEFAULT,
@@ -183,14 +188,14 @@ pub(super) fn out_of_service(nodes: &[&str]) -> OutOfService {
 }
 
 pub(super) fn protect(selector: &str) -> Protect {
-    Protect { scope: Scope { selector: Some(Selector::parse(selector).unwrap()), ..Scope::default() } }
+    Protect { scope: Scope { clusters: all(), selector: Some(Selector::parse(selector).unwrap()), ..Scope::default() } }
 }
 
 pub(super) fn cluster(max_unavailable: u32) -> Cluster {
     Cluster {
         reach: Reach::Sandbox("cluster.toml".into()),
         tags: BTreeMap::new(),
-        after: Vec::new(),
+        after: std::collections::BTreeSet::new(),
         max_unavailable: Limit::Count(max_unavailable),
         pool_label: None,
         node_pod: None,

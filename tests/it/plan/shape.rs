@@ -186,7 +186,7 @@ fn selections_match_or_are_errors() {
 fn clusters_follow_each_other() {
     let mut fleet = config(1);
     let mut first = cluster(1);
-    fleet.clusters.get_mut("prod").unwrap().after = vec![cluster_name("staging")];
+    fleet.clusters.get_mut("prod").unwrap().after = [cluster_name("staging")].into();
     fleet.clusters.insert(cluster_name("staging"), first.clone());
     let mut snapshots = BTreeMap::new();
     for text in ["prod", "staging"] {
@@ -198,7 +198,7 @@ fn clusters_follow_each_other() {
     let order: Vec<&str> = planned.clusters().iter().map(|cluster| cluster.cluster.as_str()).collect();
     assert_eq!(order, ["staging", "prod"]);
     assert_eq!(planned.clusters()[1].after, [cluster_name("staging")]);
-    first.after = vec![cluster_name("prod")];
+    first.after = [cluster_name("prod")].into();
     fleet.clusters.insert(cluster_name("staging"), first);
     let circle = haulout::plan::plan(&fleet, &snapshots, now(), &Selection::default()).unwrap_err();
     assert!(matches!(circle, PlanError::ClusterCycle { .. }));
