@@ -1,0 +1,2 @@
+//! x
+pub(super) const GIT_VERSION: &str = "v1.37.2";
