@@ -43,7 +43,8 @@ impl World {
         if self.store.get(&key_of(kind, &object)).is_some() {
             return Err(Failure::already_exists(kind, &name));
         }
-        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generateName"] {
+        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generateName"]
+        {
             if field != "generateName" {
                 unset(&mut object, &format!("/metadata/{field}"));
             }
@@ -73,7 +74,10 @@ impl World {
         // Roles and their bindings have names that are path segments; everything else is a DNS subdomain.
         let good = match kind {
             Kind::Role | Kind::RoleBinding | Kind::ClusterRole | Kind::ClusterRoleBinding => {
-                !name.is_empty() && name.len() <= 253 && !name.contains(['/', '%']) && name.bytes().all(|b| b.is_ascii_graphic())
+                !name.is_empty()
+                    && name.len() <= 253
+                    && !name.contains(['/', '%'])
+                    && name.bytes().all(|b| b.is_ascii_graphic())
             }
             Kind::Namespace => Namespace::new(name).is_ok(),
             _ => PodName::new(name).is_ok(),
@@ -106,9 +110,11 @@ impl World {
                 drop_false_cordon(object);
                 let name = object.name().to_owned();
                 let labels = super::object::map(super::object::place(object, "/metadata/labels"));
-                for (key, value) in
-                    [("kubernetes.io/hostname", name.as_str()), ("kubernetes.io/os", "linux"), ("kubernetes.io/arch", "amd64")]
-                {
+                for (key, value) in [
+                    ("kubernetes.io/hostname", name.as_str()),
+                    ("kubernetes.io/os", "linux"),
+                    ("kubernetes.io/arch", "amd64"),
+                ] {
                     labels.entry(key).or_insert_with(|| value.into());
                 }
             }
@@ -149,9 +155,8 @@ fn fill_in_pod(pod: &mut Value) {
             key_covers && matches!(toleration.text("/effect"), "" | "NoExecute")
         });
         if !covered {
-            list(pod, "/spec/tolerations").push(
-                json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }),
-            );
+            list(pod, "/spec/tolerations")
+                .push(json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }));
         }
     }
 }

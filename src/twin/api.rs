@@ -183,8 +183,15 @@ impl World {
         without_nulls(&mut object);
         // What belongs to the server, and what this path does not write, stays as it is.
         for field in [
-            "name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation", "deletionTimestamp",
-            "deletionGracePeriodSeconds", "managedFields",
+            "name",
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "resourceVersion",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "managedFields",
         ] {
             keep(&mut object, known, &format!("/metadata/{field}"));
         }

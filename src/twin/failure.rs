@@ -67,11 +67,8 @@ impl Failure {
     }
 
     pub(super) fn invalid(kind: Kind, name: &str, field: &str, why: &str) -> Self {
-        let subject = if kind.group().is_empty() {
-            kind.name().to_owned()
-        } else {
-            format!("{}.{}", kind.name(), kind.group())
-        };
+        let subject =
+            if kind.group().is_empty() { kind.name().to_owned() } else { format!("{}.{}", kind.name(), kind.group()) };
         let mut failure = Self::new(422, "Invalid", format!("{subject} \"{name}\" is invalid: {field}: {why}"));
         failure.details = Some(json!({
             "name": name, "group": kind.group(), "kind": kind.name(),
@@ -82,8 +79,8 @@ impl Failure {
 
     pub(super) fn namespace_terminating(kind: Kind, name: &str, namespace: &str) -> Self {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        let mut failure =
-            Self::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", kind.resource())).about(kind, name);
+        let mut failure = Self::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", kind.resource()))
+            .about(kind, name);
         if let Some(details) = &mut failure.details {
             let message = format!("namespace {namespace} is being terminated");
             set(

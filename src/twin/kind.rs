@@ -84,11 +84,7 @@ impl Kind {
     /// `apiVersion` of its objects.
     #[must_use]
     pub fn api_version(self) -> String {
-        if self.group().is_empty() {
-            self.version().to_owned()
-        } else {
-            format!("{}/{}", self.group(), self.version())
-        }
+        if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
     }
 
     /// The kind that a path names.

@@ -30,10 +30,10 @@ mod watch;
 mod world;
 
 pub use failure::Failure;
-// pub use file::{SandboxFile, schema};
+pub use file::{SandboxFile, schema};
 pub use kind::{Key, Kind};
 pub use patch::PatchKind;
 pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
-// pub use sandbox::{Clock, Sandbox, SandboxError, Store};
+pub use sandbox::{Clock, Sandbox, SandboxError, Store};
 pub use store::Change;
 pub use world::{Delays, Unreadable, World};

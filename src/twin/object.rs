@@ -256,7 +256,10 @@ mod tests {
         let mut object = json!({});
         set(&mut object, "/spec/unschedulable", true);
         annotate(&mut object, "haulout.dev/run", Some("r"));
-        assert_eq!(object, json!({"spec": {"unschedulable": true}, "metadata": {"annotations": {"haulout.dev/run": "r"}}}));
+        assert_eq!(
+            object,
+            json!({"spec": {"unschedulable": true}, "metadata": {"annotations": {"haulout.dev/run": "r"}}})
+        );
         annotate(&mut object, "haulout.dev/run", None);
         unset(&mut object, "/spec/unschedulable");
         assert_eq!(object, json!({"spec": {}, "metadata": {}}));

@@ -64,9 +64,8 @@ pub(super) fn record(before: Option<&Value>, after: &mut Value, writer: &Writer<
         super::object::set(&mut entries[at], "/time", stamp(now));
         for path in &changed {
             let fields = super::object::place(&mut entries[at], "/fieldsV1");
-            path.iter().fold(fields, |fields, part| {
-                map(fields).entry(format!("f:{part}")).or_insert_with(|| json!({}))
-            });
+            path.iter()
+                .fold(fields, |fields, part| map(fields).entry(format!("f:{part}")).or_insert_with(|| json!({})));
         }
     }
     if entries.is_empty() {

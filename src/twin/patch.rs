@@ -53,7 +53,9 @@ fn merge(target: &mut Value, patch: &Value) {
 fn merge_key(list: &str) -> Option<&'static str> {
     match list {
         "conditions" | "addresses" => Some("type"),
-        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" => Some("name"),
+        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" => {
+            Some("name")
+        }
         "volumeMounts" => Some("mountPath"),
         "ports" => Some("containerPort"),
         "ownerReferences" => Some("uid"),
@@ -195,7 +197,8 @@ mod tests {
     #[test]
     fn strategic_merges_conditions_by_type() {
         let target = json!({"status": {"conditions": [{"type": "A", "status": "True"}, {"type": "B"}]}});
-        let body = json!({"status": {"conditions": [{"type": "A", "status": "False"}, {"type": "B", "$patch": "delete"}]}});
+        let body =
+            json!({"status": {"conditions": [{"type": "A", "status": "False"}, {"type": "B", "$patch": "delete"}]}});
         assert_eq!(
             patched(PatchKind::Strategic, target, &body),
             json!({"status": {"conditions": [{"type": "A", "status": "False"}]}})

@@ -88,17 +88,6 @@ pub struct Request {
     pub options: Options,
 }
 
-impl Request {
-    /// Whether it may change anything.
-    #[must_use]
-    pub fn changes(&self) -> bool {
-        match self.verb {
-            Verb::Get | Verb::List { .. } => false,
-            Verb::Create(_) | Verb::Replace(_) | Verb::Patch(..) | Verb::Delete(_) => !self.options.dry_run,
-        }
-    }
-}
-
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {

@@ -40,8 +40,7 @@ pub(super) struct Store {
 impl Store {
     /// Takes saved objects over. Nothing is known of how they came about, so that older watches cannot resume.
     pub(super) fn restore(version: u64, objects: impl IntoIterator<Item = (Kind, Value)>) -> Self {
-        let objects =
-            objects.into_iter().map(|(kind, object)| (key_of(kind, &object), Arc::new(object))).collect();
+        let objects = objects.into_iter().map(|(kind, object)| (key_of(kind, &object), Arc::new(object))).collect();
         Self { objects, version, log: VecDeque::new(), floor: version }
     }
 
@@ -75,7 +74,13 @@ impl Store {
         set(&mut object, "/metadata/resourceVersion", self.version.to_string());
         let after = Arc::new(object);
         let before = self.objects.insert(key.clone(), Arc::clone(&after));
-        self.remember(Change { version: self.version, key: key.clone(), before, after: Arc::clone(&after), gone: false });
+        self.remember(Change {
+            version: self.version,
+            key: key.clone(),
+            before,
+            after: Arc::clone(&after),
+            gone: false,
+        });
         after
     }
 
@@ -119,10 +124,5 @@ impl Store {
         }
         self.log.clear();
         self.floor = self.version;
-    }
-
-    /// Whether an object with this UID exists.
-    pub(super) fn has_uid(&self, uid: &str) -> bool {
-        self.objects.values().any(|object| object.uid() == uid)
     }
 }

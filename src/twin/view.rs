@@ -204,7 +204,11 @@ pub(super) fn tolerations(spec: &Value) -> Vec<Toleration> {
             ("Exists", false) => TolerationTest::Exists(key),
             _ => TolerationTest::Equal(key, toleration.text("/value").into()),
         };
-        Toleration { test, effect: effect(toleration.text("/effect")), seconds: toleration.number("/tolerationSeconds") }
+        Toleration {
+            test,
+            effect: effect(toleration.text("/effect")),
+            seconds: toleration.number("/tolerationSeconds"),
+        }
     };
     spec.items("/tolerations").iter().map(read).collect()
 }
@@ -342,12 +346,17 @@ pub(super) fn placed(pod: &Value, store: &Store) -> Result<PlacedPod, Misfit> {
     }
     let mut ports = BTreeSet::new();
     for port in spec.items("/containers").iter().flat_map(|container| container.items("/ports")) {
-        if let Some(number) = port.number("/hostPort").and_then(|number| u16::try_from(number).ok()).filter(|n| *n > 0) {
+        if let Some(number) = port.number("/hostPort").and_then(|number| u16::try_from(number).ok()).filter(|n| *n > 0)
+        {
             let or = |path: &str, otherwise: &str| {
                 let text = port.text(path);
                 Arc::from(if text.is_empty() { otherwise } else { text })
             };
-            ports.insert(HostPort { address: or("/hostIP", "0.0.0.0"), protocol: or("/protocol", "TCP"), port: number });
+            ports.insert(HostPort {
+                address: or("/hostIP", "0.0.0.0"),
+                protocol: or("/protocol", "TCP"),
+                port: number,
+            });
         }
     }
     Ok(PlacedPod {

@@ -54,6 +54,8 @@ const STEPS_MAX: u32 = 200_000;
 #[derive(Debug, Clone)]
 pub struct World {
     pub(super) now: Timestamp,
+    /// What it was made of, as whoever made it says.
+    pub(super) description: String,
     pub(super) seed: u64,
     pub(super) delays: Delays,
     pub(super) store: Store,
@@ -73,6 +75,7 @@ pub struct Unreadable(pub(super) String);
 #[derive(Serialize, Deserialize)]
 struct Saved {
     format: u32,
+    description: String,
     now: Timestamp,
     seed: u64,
     random: u64,
@@ -92,6 +95,7 @@ impl World {
     pub fn new(now: Timestamp, seed: u64, delays: Delays) -> Self {
         let mut world = Self {
             now,
+            description: String::new(),
             seed,
             delays,
             store: Store::default(),
@@ -117,6 +121,7 @@ impl World {
     pub fn save(&self) -> Result<Vec<u8>, Unreadable> {
         let saved = Saved {
             format: FORMAT,
+            description: self.description.clone(),
             now: self.now,
             seed: self.seed,
             random: self.random,
@@ -152,6 +157,7 @@ impl World {
         }
         Ok(Self {
             now: saved.now,
+            description: saved.description,
             seed: saved.seed,
             delays,
             store: Store::restore(saved.version, objects),
@@ -345,7 +351,8 @@ fn shift_times(value: &mut Value, by: SignedDuration) {
         Value::String(text) => {
             if let Some(moved) = shifted(text, by) {
                 *text = moved;
-            } else if text.starts_with("{\"") && text.len() < 10_000
+            } else if text.starts_with("{\"")
+                && text.len() < 10_000
                 && let Ok(mut inner) = serde_json::from_str::<Value>(text)
             {
                 let before = inner.clone();

@@ -139,7 +139,11 @@ fn replica_set(world: &mut World, key: &Key) {
     if active.len() > wanted {
         // Those that serve least go first: unready before ready, then the newest.
         active.sort_by_key(|(key, pod)| {
-            (pod.is_true("Ready"), std::cmp::Reverse(pod.text("/metadata/creationTimestamp").to_owned()), key.name.clone())
+            (
+                pod.is_true("Ready"),
+                std::cmp::Reverse(pod.text("/metadata/creationTimestamp").to_owned()),
+                key.name.clone(),
+            )
         });
         for (surplus, _) in active.iter().take(active.len() - wanted) {
             world.begin_deletion(surplus, None);

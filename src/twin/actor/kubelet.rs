@@ -67,14 +67,8 @@ fn come_up(world: &mut World, key: &Key, machine: &mut Machine) {
         .map_or(world.delays.node_ready, |node| asked(sim::NODE_READY_AFTER, world.delays.node_ready, &[node]));
     machine.dark_until = None;
     machine.last_lease = None;
-    machine.boot = Boot {
-        id: world.uuid(),
-        at: now,
-        ready_at: later(now, ready_after),
-        again: true,
-        shown: false,
-        told: false,
-    };
+    machine.boot =
+        Boot { id: world.uuid(), at: now, ready_at: later(now, ready_after), again: true, shown: false, told: false };
     let never: Vec<String> = world
         .store
         .all(Kind::Pod)
@@ -224,7 +218,11 @@ fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     let reason = wanted.annotation(sim::REBOOT_REQUIRED).unwrap_or_default().to_owned();
     let required = if reason.is_empty() { "false" } else { "true" };
     annotate(&mut wanted, ANNOTATION_REBOOT_REQUIRED, Some(required));
-    annotate(&mut wanted, ANNOTATION_REBOOT_REASON, Some(&reason).filter(|reason| !reason.is_empty()).map(|r| r.as_str()));
+    annotate(
+        &mut wanted,
+        ANNOTATION_REBOOT_REASON,
+        Some(&reason).filter(|reason| !reason.is_empty()).map(|r| r.as_str()),
+    );
     annotate(&mut wanted, ANNOTATION_BOOT_ID, Some(&machine.boot.id));
     annotate(&mut wanted, ANNOTATION_BOOTED_AT, Some(&stamp(machine.boot.at)));
     machine.boot.told = true;

@@ -11,29 +11,29 @@ use crate::model::{ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT};
 use crate::twin::object::{Look, duration};
 
 /// What scenarios may ask of a node and its pods; the simulated kubelets on a real control plane obey the same.
-pub(super) mod sim {
+pub(in crate::twin) mod sim {
     /// Node: how long it is dark when it reboots.
-    pub(crate) const REBOOT_TAKES: &str = "sim.haulout.dev/reboot-takes";
+    pub(in crate::twin) const REBOOT_TAKES: &str = "sim.haulout.dev/reboot-takes";
     /// Node: how long after its boot it stays NotReady.
-    pub(crate) const NODE_READY_AFTER: &str = "sim.haulout.dev/node-ready-after";
+    pub(in crate::twin) const NODE_READY_AFTER: &str = "sim.haulout.dev/node-ready-after";
     /// Node: `false` means that nothing reports.
-    pub(crate) const AGENT: &str = "sim.haulout.dev/agent";
+    pub(in crate::twin) const AGENT: &str = "sim.haulout.dev/agent";
     /// Node: why it waits for a reboot; booting removes it.
-    pub(crate) const REBOOT_REQUIRED: &str = "sim.haulout.dev/reboot-required";
+    pub(in crate::twin) const REBOOT_REQUIRED: &str = "sim.haulout.dev/reboot-required";
     /// Node: `true` means that booting does not remove it.
-    pub(crate) const REASON_SURVIVES: &str = "sim.haulout.dev/reason-survives";
+    pub(in crate::twin) const REASON_SURVIVES: &str = "sim.haulout.dev/reason-survives";
     /// Node: when its first boot was, RFC 3339; booting removes it.
-    pub(crate) const BOOTED_AT: &str = "sim.haulout.dev/booted-at";
+    pub(in crate::twin) const BOOTED_AT: &str = "sim.haulout.dev/booted-at";
     /// Node: a JSON object of resources.
-    pub(crate) const ALLOCATABLE: &str = "sim.haulout.dev/allocatable";
+    pub(in crate::twin) const ALLOCATABLE: &str = "sim.haulout.dev/allocatable";
     /// Pod, or node for all its pods: how long a container takes to be Ready.
-    pub(crate) const READY_AFTER: &str = "sim.haulout.dev/ready-after";
+    pub(in crate::twin) const READY_AFTER: &str = "sim.haulout.dev/ready-after";
     /// Pod, or node for all its pods: how long a container takes to stop.
-    pub(crate) const STOPS_AFTER: &str = "sim.haulout.dev/stops-after";
+    pub(in crate::twin) const STOPS_AFTER: &str = "sim.haulout.dev/stops-after";
     /// Pod: `true` keeps it Running but unready.
-    pub(crate) const NEVER_READY: &str = "sim.haulout.dev/never-ready";
+    pub(in crate::twin) const NEVER_READY: &str = "sim.haulout.dev/never-ready";
     /// Pod: how long after its start it succeeds, unless its restart policy is Always.
-    pub(crate) const COMPLETE_AFTER: &str = "sim.haulout.dev/complete-after";
+    pub(in crate::twin) const COMPLETE_AFTER: &str = "sim.haulout.dev/complete-after";
 }
 
 /// How often a kubelet renews its lease.

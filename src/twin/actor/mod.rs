@@ -14,7 +14,7 @@ mod stateful;
 mod volumes;
 mod work;
 
-pub(super) use machine::Machine;
+pub(super) use machine::{Machine, sim};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

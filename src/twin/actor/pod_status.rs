@@ -134,4 +134,3 @@ fn containers(pod: &mut Value, run: &PodRun, state: &Value, ready: bool) {
         .collect();
     set(pod, "/status/containerStatuses", Value::Array(statuses));
 }
-

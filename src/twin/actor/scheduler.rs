@@ -23,9 +23,7 @@ enum Outcome {
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     let store = &world.store;
-    let waiting = |pod: &Value| {
-        pod.text("/spec/nodeName").is_empty() && !pod.is_terminating() && !pod.is_finished()
-    };
+    let waiting = |pod: &Value| pod.text("/spec/nodeName").is_empty() && !pod.is_terminating() && !pod.is_finished();
     let mut pending: Vec<(Key, Result<PlacedPod, String>, String)> = Vec::new();
     for (key, pod) in store.entries(Kind::Pod).filter(|(_, pod)| waiting(pod)) {
         let placed = view::placed(pod, store).map_err(|misfit| format!("{}: {}", misfit.field, misfit.why));
@@ -49,9 +47,10 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
         let outcome = match pod {
             Err(why) => Outcome::Waits("SchedulerError", why.clone()),
             Ok(pod) => match fit(pod, &scene) {
-                Err(Unready::Gated) => {
-                    Outcome::Waits("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates".to_owned())
-                }
+                Err(Unready::Gated) => Outcome::Waits(
+                    "SchedulingGated",
+                    "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
+                ),
                 Err(Unready::ClaimMissing(claim)) => {
                     Outcome::Waits("Unschedulable", format!("persistentvolumeclaim \"{claim}\" not found"))
                 }
@@ -76,7 +75,11 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
                 provide(world, &key, &node);
                 world.edit(&key, |pod| {
                     set(pod, "/spec/nodeName", node.as_str());
-                    set_condition(pod, &Condition { kind: "PodScheduled", status: "True", reason: "", message: "" }, now);
+                    set_condition(
+                        pod,
+                        &Condition { kind: "PodScheduled", status: "True", reason: "", message: "" },
+                        now,
+                    );
                 });
             }
             Outcome::Waits(reason, message) => {

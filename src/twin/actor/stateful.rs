@@ -43,7 +43,8 @@ fn stateful_set(world: &mut World, key: &Key) {
     let pods = pods_of(world, &key.namespace, owner.uid());
     let ordinal = |pod: &Value| pod.name().rsplit_once('-').and_then(|(_, number)| number.parse::<i64>().ok());
     // Scaling down takes the highest away first, one at a time.
-    let last = pods.iter().filter(|(_, pod)| ordinal(pod).is_some_and(|at| at >= wanted)).max_by_key(|(_, pod)| ordinal(pod));
+    let last =
+        pods.iter().filter(|(_, pod)| ordinal(pod).is_some_and(|at| at >= wanted)).max_by_key(|(_, pod)| ordinal(pod));
     if let Some((surplus, pod)) = last
         && !pod.is_terminating()
     {
