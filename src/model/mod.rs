@@ -14,6 +14,7 @@ mod name;
 mod node;
 mod node_pod;
 mod pod;
+mod scheduling;
 mod selector;
 mod snapshot;
 
@@ -35,5 +36,9 @@ pub use name::{
 pub use node::{Cordon, Labels, Node, Readiness, Report, ReportedReboot, Taint, TaintEffect};
 pub use node_pod::{NodePod, RebootMethod};
 pub use pod::{Owner, Phase as PodPhase, Pod, PodShape, PodStatus, Shapes};
+pub use scheduling::{
+    AllocationError, Amounts, FieldTest, HostPort, NodeTerm, Peers, Place, PlacedPod, Quantity, Spread, Toleration,
+    TolerationTest, VolumeNeed,
+};
 pub use selector::*;
 pub use snapshot::{ControlPlane, DaemonSet, Gap, GapSubject, Snapshot};

@@ -1,1 +1,39 @@
-//! (written in its own commit)
+//! The simulated cluster: what a newcomer tries haulout on, and what plans are rehearsed against.
+//!
+//! [`World`] is one synchronous machine in virtual time: it answers requests, lives until a moment, and says when
+//! something happens next. It has nodes with kubelets that obey the reboot pod, controllers, a scheduler and disruption
+//! budgets, and it answers evictions by the same [`crate::rules`] that the planner uses, so their agreement proves
+//! nothing; a real control plane does.
+//!
+//! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it.
+
+mod actor;
+mod admit;
+mod api;
+mod deletion;
+mod evict;
+mod failure;
+mod file;
+mod http;
+mod kind;
+mod manifest;
+mod object;
+mod ownership;
+mod patch;
+mod path;
+mod request;
+mod sandbox;
+mod select;
+mod store;
+mod view;
+mod watch;
+mod world;
+
+pub use failure::Failure;
+pub use file::{SandboxFile, schema};
+pub use kind::{Key, Kind};
+pub use patch::PatchKind;
+pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
+pub use sandbox::{Clock, Sandbox, SandboxError, Store};
+pub use store::Change;
+pub use world::{Delays, Unreadable, World};

@@ -1,0 +1,106 @@
+//! The disruption controller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{later, sooner};
+use crate::model::Uid;
+use crate::rules::budget::{Controller, DISRUPTED_FOR, Member, count, still_disrupted};
+use crate::twin::kind::{Key, Kind};
+use crate::twin::object::{Condition, Look, set, set_condition, stamp, unset};
+use crate::twin::store::Store;
+use crate::twin::view;
+use crate::twin::world::World;
+
+pub(super) fn run(world: &mut World) -> Option<Timestamp> {
+    let now = world.now;
+    let keys: Vec<Key> = world.store.entries(Kind::PodDisruptionBudget).map(|(key, _)| key.clone()).collect();
+    let mut next = None;
+    for key in keys {
+        let Some(object) = world.store.get(&key) else { continue };
+        let Ok(budget) = view::budget(object) else { continue };
+        let members: Vec<Member> = world
+            .store
+            .all(Kind::Pod)
+            .filter(|pod| pod.namespace() == key.namespace && view::selects(budget.selector.as_ref(), pod))
+            .map(|pod| Member {
+                name: pod.name().into(),
+                ready: pod.is_true("Ready"),
+                terminating: pod.is_terminating(),
+                controller: controller(pod, &world.store),
+            })
+            .collect();
+        let disrupted: BTreeMap<Arc<str>, Timestamp> = object
+            .entries("/status/disruptedPods")
+            .filter_map(|(name, at)| Some((Arc::from(name.as_str()), at.as_str()?.parse().ok()?)))
+            .collect();
+        let disrupted = still_disrupted(&disrupted, &members, now);
+        for at in disrupted.values() {
+            next = sooner(next, Some(later(*at, DISRUPTED_FOR)));
+        }
+        let counted = count(budget.spec, &members, &disrupted, now);
+        world.edit(&key, |object| match &counted {
+            Ok(count) => {
+                set(object, "/status/expectedPods", count.expected);
+                set(object, "/status/desiredHealthy", count.desired);
+                set(object, "/status/currentHealthy", count.healthy);
+                set(object, "/status/disruptionsAllowed", count.allowed);
+                let generation = object.number("/metadata/generation").unwrap_or(0);
+                set(object, "/status/observedGeneration", generation);
+                if disrupted.is_empty() {
+                    unset(object, "/status/disruptedPods");
+                } else {
+                    let entries = disrupted.iter().map(|(name, at)| (name.to_string(), json!(stamp(*at))));
+                    set(object, "/status/disruptedPods", Value::Object(entries.collect()));
+                }
+                let (status, reason) =
+                    if count.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+                let condition = Condition { kind: "DisruptionAllowed", status, reason, message: "" };
+                set_condition(object, &condition, now);
+            }
+            // Nothing else of the status is touched, observedGeneration neither.
+            Err(failed) => {
+                set(object, "/status/disruptionsAllowed", 0);
+                let message = failed.to_string();
+                let condition =
+                    Condition { kind: "DisruptionAllowed", status: "False", reason: "SyncFailed", message: &message };
+                set_condition(object, &condition, now);
+            }
+        });
+    }
+    next
+}
+
+/// Whose pod it is, and how many that one wants: through the ReplicaSet to its Deployment.
+fn controller(pod: &Value, store: &Store) -> Controller {
+    let Some(owner) = pod.controller() else { return Controller::None };
+    let find = |kind, owner: &Value| store.get(&Key::new(kind, pod.namespace(), owner.text("/name"))).cloned();
+    let kind = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind"));
+    let scaled = |object: &Value| match Uid::new(object.uid()) {
+        Ok(uid) => {
+            let replicas = object.number("/spec/replicas").and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+            Controller::Scaled { uid, replicas }
+        }
+        Err(_) => Controller::None,
+    };
+    match kind {
+        Some(kind @ (Kind::Deployment | Kind::StatefulSet)) => {
+            find(kind, owner).as_deref().map_or(Controller::None, scaled)
+        }
+        Some(Kind::ReplicaSet) => {
+            let Some(set) = find(Kind::ReplicaSet, owner) else { return Controller::None };
+            let above = set.controller().filter(|above| above.text("/kind") == "Deployment");
+            let deployment = above.and_then(|above| find(Kind::Deployment, above));
+            scaled(deployment.as_deref().unwrap_or(&set))
+        }
+        Some(kind) => Controller::Unscalable { resource: kind.resource().into() },
+        None => {
+            let group = owner.text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}"));
+            let resource = format!("{}s{}", owner.text("/kind").to_lowercase(), group.unwrap_or_default());
+            Controller::Unscalable { resource: resource.into() }
+        }
+    }
+}

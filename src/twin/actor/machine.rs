@@ -1,0 +1,141 @@
+//! What the cluster does not show of a node: whether its machine runs, since when, and what its pods are up to.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::later;
+use crate::model::{ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT};
+use crate::twin::object::{Look, duration};
+
+/// What scenarios may ask of a node and its pods; the simulated kubelets on a real control plane obey the same.
+pub(in crate::twin) mod sim {
+    /// Node: how long it is dark when it reboots.
+    pub(in crate::twin) const REBOOT_TAKES: &str = "sim.haulout.dev/reboot-takes";
+    /// Node: how long after its boot it stays NotReady.
+    pub(in crate::twin) const NODE_READY_AFTER: &str = "sim.haulout.dev/node-ready-after";
+    /// Node: `false` means that nothing reports.
+    pub(in crate::twin) const AGENT: &str = "sim.haulout.dev/agent";
+    /// Node: why it waits for a reboot; booting removes it.
+    pub(in crate::twin) const REBOOT_REQUIRED: &str = "sim.haulout.dev/reboot-required";
+    /// Node: `true` means that booting does not remove it.
+    pub(in crate::twin) const REASON_SURVIVES: &str = "sim.haulout.dev/reason-survives";
+    /// Node: when its first boot was, RFC 3339; booting removes it.
+    pub(in crate::twin) const BOOTED_AT: &str = "sim.haulout.dev/booted-at";
+    /// Node: a JSON object of resources.
+    pub(in crate::twin) const ALLOCATABLE: &str = "sim.haulout.dev/allocatable";
+    /// Pod, or node for all its pods: how long a container takes to be Ready.
+    pub(in crate::twin) const READY_AFTER: &str = "sim.haulout.dev/ready-after";
+    /// Pod, or node for all its pods: how long a container takes to stop.
+    pub(in crate::twin) const STOPS_AFTER: &str = "sim.haulout.dev/stops-after";
+    /// Pod: `true` keeps it Running but unready.
+    pub(in crate::twin) const NEVER_READY: &str = "sim.haulout.dev/never-ready";
+    /// Pod: how long after its start it succeeds, unless its restart policy is Always.
+    pub(in crate::twin) const COMPLETE_AFTER: &str = "sim.haulout.dev/complete-after";
+}
+
+/// How often a kubelet renews its lease.
+const LEASE_EVERY_MS: i64 = 10_000;
+
+/// One simulated machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::twin) struct Machine {
+    /// The UID of its Node: another Node of this name is another machine.
+    pub(super) uid: String,
+    /// Until when nothing runs on it; `None` while it runs.
+    pub(super) dark_until: Option<Timestamp>,
+    /// When it went dark, and gave its last sign of life before.
+    pub(super) last_lease: Option<Timestamp>,
+    /// When the reboot that was asked for happens.
+    pub(super) obey_at: Option<Timestamp>,
+    pub(super) boot: Boot,
+    /// Its pods, by UID.
+    pub(super) pods: BTreeMap<String, PodRun>,
+}
+
+/// One boot of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Boot {
+    pub(super) id: String,
+    pub(super) at: Timestamp,
+    /// When the node may call itself Ready.
+    pub(super) ready_at: Timestamp,
+    /// Not the first.
+    pub(super) again: bool,
+    /// The status has shown it.
+    pub(super) shown: bool,
+    /// The agent has reported it.
+    pub(super) told: bool,
+}
+
+/// What the cluster does not show of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PodRun {
+    /// When its containers were started last.
+    pub(super) since: Timestamp,
+    /// When it was told to stop.
+    pub(super) stopping: Option<Timestamp>,
+    pub(super) restarts: i64,
+    /// Its containers ended with the last boot, for good.
+    pub(super) lost: bool,
+}
+
+impl Machine {
+    /// A machine for a Node; it takes over what the Node already says of its boot.
+    pub(super) fn new(node: &Value, new_boot_id: impl FnOnce() -> String, now: Timestamp) -> Self {
+        let shown = node.text("/status/nodeInfo/bootID");
+        let id = if shown.is_empty() { new_boot_id() } else { shown.to_owned() };
+        let reported = node.annotation(ANNOTATION_BOOT_ID) == Some(id.as_str());
+        let at = node
+            .annotation(sim::BOOTED_AT)
+            .or_else(|| node.annotation(ANNOTATION_BOOTED_AT).filter(|_| reported))
+            .and_then(|text| text.parse().ok())
+            .or_else(|| node.time("/metadata/creationTimestamp"))
+            .unwrap_or(now);
+        let boot = Boot { id, at, ready_at: now, again: false, shown: false, told: false };
+        Self {
+            uid: node.uid().to_owned(),
+            dark_until: None,
+            last_lease: None,
+            obey_at: None,
+            boot,
+            pods: BTreeMap::new(),
+        }
+    }
+
+    /// When the lease was renewed last.
+    pub(in crate::twin) fn renewed(&self, now: Timestamp) -> Timestamp {
+        if let Some(last) = self.last_lease {
+            return last;
+        }
+        // Not all at the same moment: each by its boot, within its interval.
+        let since = now.as_millisecond().saturating_sub(self.boot.at.as_millisecond()).max(0);
+        later(now, SignedDuration::from_millis(-(since % LEASE_EVERY_MS)))
+    }
+
+    /// Whether it runs.
+    pub(in crate::twin) fn is_up(&self) -> bool {
+        self.dark_until.is_none()
+    }
+
+    /// Moves every time in it.
+    pub(in crate::twin) fn shift(&mut self, by: SignedDuration) {
+        let move_by = |at: &mut Timestamp| *at = later(*at, by);
+        self.dark_until.iter_mut().for_each(move_by);
+        self.last_lease.iter_mut().for_each(move_by);
+        self.obey_at.iter_mut().for_each(move_by);
+        move_by(&mut self.boot.at);
+        move_by(&mut self.boot.ready_at);
+        for pod in self.pods.values_mut() {
+            move_by(&mut pod.since);
+            pod.stopping.iter_mut().for_each(move_by);
+        }
+    }
+}
+
+/// A duration from the first of the objects that has the annotation and says it in a way that can be read.
+pub(super) fn asked(annotation: &str, otherwise: SignedDuration, objects: &[&Value]) -> SignedDuration {
+    objects.iter().find_map(|object| object.annotation(annotation).and_then(duration)).unwrap_or(otherwise)
+}

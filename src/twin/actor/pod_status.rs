@@ -1,0 +1,136 @@
+//! The status that a pod should have now.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::machine::{PodRun, asked, sim};
+use super::{later, sooner};
+use crate::model::{LABEL_COMPONENT, REBOOT_COMPONENT};
+use crate::twin::object::{Condition, Look, set, set_condition, stamp};
+use crate::twin::world::Delays;
+
+/// What a killed, a stopped and a lost process leave behind.
+const EXIT_KILLED: i64 = 137;
+const EXIT_TERMINATED: i64 = 143;
+const EXIT_LOST: i64 = 255;
+
+/// Whether a pod takes its node down when it is told to.
+pub(super) fn is_reboot(pod: &Value) -> bool {
+    pod.label(LABEL_COMPONENT) == Some(REBOOT_COMPONENT)
+}
+
+/// Brings the status of a pod up to date. Returns when it changes next by itself.
+pub(super) fn bring(pod: &mut Value, run: &PodRun, node: &Value, delays: &Delays, now: Timestamp) -> Option<Timestamp> {
+    if pod.is_finished() {
+        return None;
+    }
+    if run.lost {
+        // The reboot pod has done what it was for; anything else was cut off.
+        let code = if is_reboot(pod) { 0 } else { EXIT_LOST };
+        finish(pod, run, now, code, "");
+        return None;
+    }
+    let started = pod.text("/status/phase") == "Running";
+    if let Some(stopping) = run.stopping {
+        if !started {
+            return None;
+        }
+        let takes = asked(sim::STOPS_AFTER, delays.pod_stop, &[pod, node]);
+        let grace = SignedDuration::from_secs(pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(30));
+        let end = later(stopping, takes.min(grace));
+        if now < end {
+            return Some(end);
+        }
+        let code = if takes > grace {
+            EXIT_KILLED
+        } else if pod.text("/spec/restartPolicy") == "Always" {
+            0
+        } else {
+            // A job that was told to stop has not completed.
+            EXIT_TERMINATED
+        };
+        finish(pod, run, now, code, "");
+        return None;
+    }
+    let mut next = None;
+    if let Some(seconds) = pod.number("/spec/activeDeadlineSeconds")
+        && let Some(start) = pod.time("/status/startTime")
+    {
+        let deadline = later(start, SignedDuration::from_secs(seconds));
+        if now >= deadline {
+            finish(pod, run, now, EXIT_KILLED, "DeadlineExceeded");
+            return None;
+        }
+        next = sooner(next, Some(deadline));
+    }
+    if let Some(complete) = pod.annotation(sim::COMPLETE_AFTER).and_then(crate::twin::object::duration)
+        && pod.text("/spec/restartPolicy") != "Always"
+    {
+        let end = later(run.since, complete);
+        if now >= end && started {
+            finish(pod, run, now, 0, "");
+            return None;
+        }
+        next = sooner(next, Some(end.max(now)).filter(|end| *end > now));
+    }
+    let ready_at = later(run.since, asked(sim::READY_AFTER, delays.pod_ready, &[pod, node]));
+    let never = pod.annotation(sim::NEVER_READY) == Some("true");
+    let ready = !never && now >= ready_at;
+    if !never && !ready {
+        next = sooner(next, Some(ready_at));
+    }
+    running(pod, run, node, ready, now);
+    next
+}
+
+/// Fills in the status of a pod whose containers run.
+fn running(pod: &mut Value, run: &PodRun, node: &Value, ready: bool, now: Timestamp) {
+    set(pod, "/status/phase", "Running");
+    if pod.at("/status/startTime").is_null() {
+        set(pod, "/status/startTime", stamp(run.since));
+    }
+    let host = node.text("/status/addresses/0/address").to_owned();
+    if !host.is_empty() {
+        set(pod, "/status/hostIP", host);
+    }
+    let state = json!({ "running": { "startedAt": stamp(run.since) } });
+    containers(pod, run, &state, ready);
+    let verdict = |value: bool| if value { ("True", "") } else { ("False", "ContainersNotReady") };
+    for (kind, value) in [("Initialized", true), ("ContainersReady", ready)] {
+        let (status, reason) = verdict(value);
+        set_condition(pod, &Condition { kind, status, reason, message: "" }, now);
+    }
+    let gates = pod.items("/spec/readinessGates").iter().all(|gate| pod.is_true(gate.text("/conditionType")));
+    let (status, reason) = if ready && !gates { ("False", "ReadinessGatesNotReady") } else { verdict(ready) };
+    set_condition(pod, &Condition { kind: "Ready", status, reason, message: "" }, now);
+}
+
+/// Fills in the status of a pod whose containers have ended for good.
+fn finish(pod: &mut Value, run: &PodRun, now: Timestamp, code: i64, reason: &str) {
+    let (phase, why, condition) =
+        if code == 0 { ("Succeeded", "Completed", "PodCompleted") } else { ("Failed", "Error", "PodFailed") };
+    set(pod, "/status/phase", phase);
+    if !reason.is_empty() {
+        set(pod, "/status/reason", reason);
+    }
+    let ended = json!({ "exitCode": code, "reason": why, "startedAt": stamp(run.since), "finishedAt": stamp(now) });
+    containers(pod, run, &json!({ "terminated": ended }), false);
+    for kind in ["ContainersReady", "Ready"] {
+        set_condition(pod, &Condition { kind, status: "False", reason: condition, message: "" }, now);
+    }
+}
+
+/// The statuses of containers that are all in one state.
+fn containers(pod: &mut Value, run: &PodRun, state: &Value, ready: bool) {
+    let statuses: Vec<Value> = pod
+        .items("/spec/containers")
+        .iter()
+        .map(|container| {
+            json!({
+                "name": container.text("/name"), "image": container.text("/image"), "imageID": "",
+                "ready": ready, "started": state.get("running").is_some(), "restartCount": run.restarts, "state": state,
+            })
+        })
+        .collect();
+    set(pod, "/status/containerStatuses", Value::Array(statuses));
+}

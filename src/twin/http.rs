@@ -1,0 +1,390 @@
+//! The Kubernetes API over HTTP, as far as the simulated cluster serves it.
+//!
+//! Served, in JSON: the kinds of [`Kind::ALL`] with GET, list (selectors, paging), watch (bookmarks, resume), POST, PUT,
+//! PATCH (merge, strategic, JSON, plain apply) and DELETE, their `status`, and `pods/eviction`; `/version`, `/readyz`
+//! and its like, discovery, and SelfSubjectAccessReview, which allows everything. Roles are stored and not enforced.
+//! Anything else answers 404 and is named.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::Response as HttpResponse;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::kind::Kind;
+use super::manifest::depth;
+use super::object::set;
+use super::patch::PatchKind;
+use super::path::Target;
+use super::request::{Filter, Options, Request, Response, Validation, Verb};
+use super::sandbox::Sandbox;
+use super::watch::Watch;
+
+/// The version that the simulated cluster says it is: the one whose answers it gives.
+pub(super) const GIT_VERSION: &str = "v1.37.2";
+/// The largest body of a request, as of the real server.
+const BODY_MAX: usize = 3 << 20;
+/// The deepest JSON that is taken; what is stored must be readable again.
+const DEPTH_MAX: usize = 64;
+/// How often a watch on which nothing happens says so.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
+/// The longest that a watch sleeps without looking at the cluster.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The shortest, so that many small events do not become as many wakings.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+impl Sandbox {
+    /// The API of this cluster. It needs nothing running beside it: the cluster lives on whenever somebody asks, and
+    /// while somebody watches.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(serve).with_state(self.clone())
+    }
+}
+
+type Pairs = BTreeMap<String, String>;
+
+async fn serve(
+    State(sandbox): State<Sandbox>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> HttpResponse {
+    match handle(&sandbox, &method, &uri, &headers, body).await {
+        Ok(response) => response,
+        Err(failure) => encode(&failure.into()),
+    }
+}
+
+async fn handle(
+    sandbox: &Sandbox,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = uri.path();
+    let target = Target::of(path).ok_or_else(|| Failure::unknown(method.as_str(), path))?;
+    let query: Vec<(String, String)> = Query::try_from_uri(uri)
+        .map(|Query(pairs)| pairs)
+        .map_err(|error| Failure::bad_request(format!("the query cannot be read: {error}")))?;
+    let query: Pairs = query.into_iter().collect();
+    let get = *method == Method::GET;
+    let (kind, namespace, name, subresource) = match target {
+        Target::Resource { kind, namespace, name, subresource } => (kind, namespace, name, subresource),
+        Target::AccessReview if *method == Method::POST => {
+            let mut review = parse(headers, &read(body).await?, false)?;
+            set(
+                &mut review,
+                "/status",
+                json!({ "allowed": true, "reason": "the simulated cluster allows everything" }),
+            );
+            return Ok(encode(&Response::new(201, review)));
+        }
+        Target::Health if get => return Ok(text("ok")),
+        Target::Version if get => return Ok(encode(&Response::new(200, version()))),
+        Target::Groups { core } if get => return Ok(encode(&Response::new(200, groups(core)))),
+        Target::Resources { group, version } if get => {
+            return Ok(encode(&Response::new(200, resources(&group, &version))));
+        }
+        Target::Health | Target::Version | Target::Groups { .. } | Target::Resources { .. } | Target::AccessReview => {
+            return Err(Failure::method_not_allowed(method.as_str(), path));
+        }
+    };
+    let filter = Filter { labels: of(&query, "labelSelector"), fields: of(&query, "fieldSelector") };
+    if get && name.is_none() && is_set(&query, "watch") {
+        return watch(sandbox, kind, namespace.as_deref(), &filter, &query);
+    }
+    let verb = match (method.as_str(), &name) {
+        ("GET", Some(_)) => Verb::Get,
+        ("GET", None) => {
+            let limit = of(&query, "limit").parse().unwrap_or(0);
+            Verb::List { filter, limit, token: of(&query, "continue") }
+        }
+        ("POST", None) => Verb::Create(parse(headers, &read(body).await?, false)?),
+        ("POST", Some(_)) if subresource.is_some() => Verb::Create(parse(headers, &read(body).await?, false)?),
+        ("PUT", Some(_)) => Verb::Replace(parse(headers, &read(body).await?, false)?),
+        ("PATCH", Some(_)) => {
+            let given = content_type(headers);
+            let patch = match given.as_str() {
+                "application/merge-patch+json" => PatchKind::Merge,
+                "application/strategic-merge-patch+json" => PatchKind::Strategic,
+                "application/json-patch+json" => PatchKind::Json,
+                "application/apply-patch+yaml" => PatchKind::Apply,
+                _ => return Err(Failure::unsupported_media(&given)),
+            };
+            Verb::Patch(patch, parse(headers, &read(body).await?, true)?)
+        }
+        ("DELETE", Some(_)) => {
+            let bytes = read(body).await?;
+            let mut options = if bytes.is_empty() { json!({}) } else { parse(headers, &bytes, false)? };
+            if let Ok(seconds) = of(&query, "gracePeriodSeconds").parse::<i64>() {
+                set(&mut options, "/gracePeriodSeconds", seconds);
+            }
+            Verb::Delete(options)
+        }
+        (method, _) => return Err(Failure::method_not_allowed(method, path)),
+    };
+    let mut options = options(headers, &query)?;
+    if let Verb::Delete(body) = &verb
+        && body.pointer("/dryRun/0").is_some()
+    {
+        options.dry_run = true;
+    }
+    let request = Request { kind, namespace, name, subresource, verb, options };
+    Ok(encode(&sandbox.apply(&request)))
+}
+
+fn options(headers: &HeaderMap, query: &Pairs) -> Result<Options, Failure> {
+    let dry_run = match query.get("dryRun").map(String::as_str) {
+        None | Some("") => false,
+        Some("All") => true,
+        Some(other) => return Err(Failure::bad_request(format!("dryRun: Unsupported value: {other:?}"))),
+    };
+    let validation = match query.get("fieldValidation").map(String::as_str) {
+        None | Some("" | "Warn") => Validation::Warn,
+        Some("Strict") => Validation::Strict,
+        Some("Ignore") => Validation::Ignore,
+        Some(other) => return Err(Failure::bad_request(format!("fieldValidation: Unsupported value: {other:?}"))),
+    };
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
+    let manager = match query.get("fieldManager").filter(|manager| !manager.is_empty()) {
+        Some(manager) => manager.clone(),
+        None => agent.split('/').next().unwrap_or("unknown").to_owned(),
+    };
+    if manager.chars().count() > 128 || manager.chars().any(char::is_control) {
+        return Err(Failure::bad_request("fieldManager: at most 128 printable characters"));
+    }
+    Ok(Options { dry_run, manager, validation })
+}
+
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| Failure {
+        code: 413,
+        reason: Some("RequestEntityTooLarge"),
+        message: format!("the body of the request is longer than {BODY_MAX} bytes, or broke off"),
+        details: None,
+        retry_after: None,
+    })
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+fn parse(headers: &HeaderMap, bytes: &Bytes, patch: bool) -> Result<Value, Failure> {
+    let given = content_type(headers);
+    let value: Value = match given.as_str() {
+        "application/apply-patch+yaml" | "application/yaml" => {
+            let text = std::str::from_utf8(bytes).map_err(|_| Failure::bad_request("the body is not UTF-8"))?;
+            serde_saphyr::from_str(text).map_err(|error| {
+                Failure::bad_request(format!("the body cannot be read: {}", error.without_snippet()))
+            })?
+        }
+        "" | "application/json" => from_json(bytes)?,
+        _ if patch => from_json(bytes)?,
+        _ => return Err(Failure::unsupported_media(&given)),
+    };
+    if depth(&value) > DEPTH_MAX {
+        return Err(Failure::bad_request(format!("the body is nested more than {DEPTH_MAX} deep")));
+    }
+    Ok(value)
+}
+
+fn from_json(bytes: &Bytes) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))
+}
+
+fn of(query: &Pairs, key: &str) -> String {
+    query.get(key).cloned().unwrap_or_default()
+}
+
+fn is_set(query: &Pairs, key: &str) -> bool {
+    matches!(query.get(key).map(String::as_str), Some("true" | "1"))
+}
+
+fn encode(response: &Response) -> HttpResponse {
+    let mut http = HttpResponse::new(Body::from(response.body.to_string()));
+    *http.status_mut() = StatusCode::from_u16(response.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = http.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = response.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    for warning in &response.warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::try_from(format!("299 - \"{text}\"")) {
+            headers.append(WARNING, value);
+        }
+    }
+    http
+}
+
+fn text(words: &'static str) -> HttpResponse {
+    let mut http = HttpResponse::new(Body::from(words));
+    http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    http
+}
+
+/// A stream of events, one JSON object a line.
+fn watch(
+    sandbox: &Sandbox,
+    kind: Kind,
+    namespace: Option<&str>,
+    filter: &Filter,
+    query: &Pairs,
+) -> Result<HttpResponse, Failure> {
+    let bookmarks = is_set(query, "allowWatchBookmarks");
+    let initial = is_set(query, "sendInitialEvents");
+    let watch = Watch::new(kind, namespace, filter, &of(query, "resourceVersion"), bookmarks, initial)?;
+    let limit = of(query, "timeoutSeconds").parse::<u64>().ok().filter(|seconds| *seconds > 0);
+    let rest = limit.map(Duration::from_secs);
+    let state = Watching {
+        sandbox: sandbox.clone(),
+        watch: Some(watch),
+        changed: sandbox.subscribe(),
+        idle: Duration::ZERO,
+        rest,
+    };
+    let stream = futures::stream::unfold(state, |mut state| async move {
+        let lines = state.next().await?;
+        Some((Ok::<Bytes, Infallible>(lines), state))
+    });
+    let mut http = HttpResponse::new(Body::from_stream(stream));
+    http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(http)
+}
+
+/// One watch in progress.
+struct Watching {
+    sandbox: Sandbox,
+    /// `None` once it has failed.
+    watch: Option<Watch>,
+    changed: tokio::sync::watch::Receiver<u64>,
+    /// How long nothing was said.
+    idle: Duration,
+    /// How long it still lasts, where it was asked for.
+    rest: Option<Duration>,
+}
+
+impl Watching {
+    /// The next lines; `None` at the end of the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            self.changed.borrow_and_update();
+            let watch = self.watch.as_mut()?;
+            let looked = self.sandbox.look(|world| {
+                let events = watch.look(world);
+                // What is taken since the last look was asked for is not asked for again.
+                (events, watch.rest(world))
+            });
+            let (events, bookmark) = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    let failure = Failure::internal(error.to_string());
+                    (Err(json!({ "type": "ERROR", "object": failure.body() })), None)
+                }
+            };
+            let events = match events {
+                Ok(events) => events,
+                Err(error) => {
+                    self.watch = None;
+                    vec![error]
+                }
+            };
+            if !events.is_empty() {
+                self.idle = Duration::ZERO;
+                return Some(lines(&events));
+            }
+            if self.idle >= BOOKMARK_EVERY {
+                self.idle = Duration::ZERO;
+                if let Some(bookmark) = bookmark {
+                    return Some(lines(&[bookmark]));
+                }
+            }
+            if self.rest == Some(Duration::ZERO) {
+                return None;
+            }
+            let mut pause = self.sandbox.pause().unwrap_or(PAUSE_MAX).clamp(PAUSE_MIN, PAUSE_MAX);
+            if let Some(rest) = self.rest {
+                pause = pause.min(rest);
+                self.rest = Some(rest - pause);
+            }
+            self.idle += pause;
+            tokio::select! {
+                biased;
+                changed = self.changed.changed() => {
+                    // The sender lives as long as the sandbox, which this holds.
+                    if changed.is_err() {
+                        return None;
+                    }
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+fn lines(events: &[Value]) -> Bytes {
+    let mut text = String::new();
+    for event in events {
+        text.push_str(&event.to_string());
+        text.push('\n');
+    }
+    Bytes::from(text)
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "37", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "2026-11-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": "linux/amd64",
+    })
+}
+
+fn groups(core: bool) -> Value {
+    if core {
+        return json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] });
+    }
+    let mut groups: Vec<(&str, &str)> =
+        Kind::ALL.iter().filter(|kind| !kind.group().is_empty()).map(|kind| (kind.group(), kind.version())).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let groups: Vec<Value> = groups
+        .into_iter()
+        .map(|(group, version)| {
+            let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+            json!({ "name": group, "versions": [version], "preferredVersion": version })
+        })
+        .collect();
+    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+}
+
+fn resources(group: &str, version: &str) -> Value {
+    let verbs = json!(["create", "delete", "get", "list", "patch", "update", "watch"]);
+    let mut list = Vec::new();
+    for kind in Kind::ALL.iter().filter(|kind| kind.group() == group && kind.version() == version) {
+        let resource = |name: String, kind_name: &str, verbs: &Value| {
+            json!({
+                "name": name, "singularName": kind.name().to_lowercase(), "namespaced": kind.is_namespaced(),
+                "kind": kind_name, "verbs": verbs,
+            })
+        };
+        list.push(resource(kind.plural().to_owned(), kind.name(), &verbs));
+        if kind.has_status() {
+            list.push(resource(format!("{}/status", kind.plural()), kind.name(), &json!(["get", "patch", "update"])));
+        }
+        if *kind == Kind::Pod {
+            list.push(resource("pods/eviction".to_owned(), "Eviction", &json!(["create"])));
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list })
+}

@@ -1,0 +1,158 @@
+//! The kinds of objects that the simulated cluster keeps, and where the API has them.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! kinds {
+    ($($kind:ident $group:literal $version:literal $plural:literal $namespaced:literal $status:literal;)*) => {
+        /// A kind of object.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "the names are those of the Kubernetes API")]
+        pub enum Kind { $($kind,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+
+            /// The name of the kind, as `kind` has it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$kind => stringify!($kind),)* }
+            }
+
+            /// The API group; empty for the core group.
+            #[must_use]
+            pub fn group(self) -> &'static str {
+                match self { $(Kind::$kind => $group,)* }
+            }
+
+            /// The version of the group.
+            #[must_use]
+            pub fn version(self) -> &'static str {
+                match self { $(Kind::$kind => $version,)* }
+            }
+
+            /// The name in paths.
+            #[must_use]
+            pub fn plural(self) -> &'static str {
+                match self { $(Kind::$kind => $plural,)* }
+            }
+
+            /// Whether its objects live in namespaces.
+            #[must_use]
+            pub fn is_namespaced(self) -> bool {
+                match self { $(Kind::$kind => $namespaced,)* }
+            }
+
+            /// Whether its status is written through a subresource of its own.
+            #[must_use]
+            pub fn has_status(self) -> bool {
+                match self { $(Kind::$kind => $status,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Namespace "" "v1" "namespaces" false true;
+    Node "" "v1" "nodes" false true;
+    ServiceAccount "" "v1" "serviceaccounts" true false;
+    ConfigMap "" "v1" "configmaps" true false;
+    Service "" "v1" "services" true true;
+    PersistentVolume "" "v1" "persistentvolumes" false true;
+    PersistentVolumeClaim "" "v1" "persistentvolumeclaims" true true;
+    Event "" "v1" "events" true false;
+    Pod "" "v1" "pods" true true;
+    Deployment "apps" "v1" "deployments" true true;
+    ReplicaSet "apps" "v1" "replicasets" true true;
+    StatefulSet "apps" "v1" "statefulsets" true true;
+    DaemonSet "apps" "v1" "daemonsets" true true;
+    Job "batch" "v1" "jobs" true true;
+    PodDisruptionBudget "policy" "v1" "poddisruptionbudgets" true true;
+    Lease "coordination.k8s.io" "v1" "leases" true false;
+    StorageClass "storage.k8s.io" "v1" "storageclasses" false false;
+    CSINode "storage.k8s.io" "v1" "csinodes" false false;
+    VolumeAttachment "storage.k8s.io" "v1" "volumeattachments" false true;
+    CertificateSigningRequest "certificates.k8s.io" "v1" "certificatesigningrequests" false true;
+    PriorityClass "scheduling.k8s.io" "v1" "priorityclasses" false false;
+    Role "rbac.authorization.k8s.io" "v1" "roles" true false;
+    RoleBinding "rbac.authorization.k8s.io" "v1" "rolebindings" true false;
+    ClusterRole "rbac.authorization.k8s.io" "v1" "clusterroles" false false;
+    ClusterRoleBinding "rbac.authorization.k8s.io" "v1" "clusterrolebindings" false false;
+}
+
+impl Kind {
+    /// `apiVersion` of its objects.
+    #[must_use]
+    pub fn api_version(self) -> String {
+        if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
+    }
+
+    /// The kind that a path names.
+    #[must_use]
+    pub fn of_path(group: &str, version: &str, plural: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.group() == group && kind.version() == version && kind.plural() == plural)
+    }
+
+    /// The kind that an object names.
+    #[must_use]
+    pub fn of_object(api_version: &str, kind: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|known| known.name() == kind && known.api_version() == api_version)
+    }
+
+    /// How error messages name the resource: plural and group.
+    #[must_use]
+    pub fn resource(self) -> String {
+        if self.group().is_empty() { self.plural().to_owned() } else { format!("{}.{}", self.plural(), self.group()) }
+    }
+
+    /// Whether `metadata.generation` counts the changes of `spec`.
+    pub(super) fn counts_generation(self) -> bool {
+        !matches!(
+            self,
+            Kind::Namespace
+                | Kind::Node
+                | Kind::ServiceAccount
+                | Kind::ConfigMap
+                | Kind::Event
+                | Kind::Lease
+                | Kind::PersistentVolume
+                | Kind::PersistentVolumeClaim
+                | Kind::CSINode
+                | Kind::VolumeAttachment
+                | Kind::Service
+                | Kind::StorageClass
+                | Kind::PriorityClass
+                | Kind::CertificateSigningRequest
+                | Kind::Role
+                | Kind::RoleBinding
+                | Kind::ClusterRole
+                | Kind::ClusterRoleBinding
+        )
+    }
+}
+
+/// Which object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty where the kind has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// Names an object.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Names an object of a kind without namespaces.
+    pub fn cluster(kind: Kind, name: &str) -> Self {
+        Self::new(kind, "", name)
+    }
+}
