@@ -152,8 +152,14 @@ fn a_wrong_cluster_entry_says_what_is_wrong() {
     for (entry, what) in [
         ("server: 'https://'", "use the server of the kubeconfig's cluster"),
         ("server: ''", "find the cluster of context a in the kubeconfig"),
-        ("server: 'https://a', certificate-authority-data: '!'", "use the certificate authority of the kubeconfig's cluster"),
-        ("server: 'https://a', certificate-authority-data: 'AQID'", "use the certificate authority of the kubeconfig's cluster"),
+        (
+            "server: 'https://a', certificate-authority-data: '!'",
+            "use the certificate authority of the kubeconfig's cluster",
+        ),
+        (
+            "server: 'https://a', certificate-authority-data: 'AQID'",
+            "use the certificate authority of the kubeconfig's cluster",
+        ),
         ("server: 'https://a', proxy-url: 'http://'", "use the proxy of the kubeconfig's cluster"),
     ] {
         let text = format!(
@@ -163,4 +169,29 @@ fn a_wrong_cluster_entry_says_what_is_wrong() {
         let file = folder.write("file", &text);
         assert_eq!(resolve(Some(&file), None, &KubeconfigEnv::default()).unwrap_err().to_string(), what, "{entry}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_credential_plugin_that_gives_a_token_runs_once() {
+    use super::super::connect;
+
+    let folder = Folder::new();
+    let runs = folder.path("runs");
+    let answer = r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t"}}"#;
+    let script = folder.write("plugin", &format!("#!/bin/sh\necho run >> '{}'\necho '{answer}'\n", runs.display()));
+    let file = folder.write(
+        "config",
+        &format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
+             clusters: [{{name: a, cluster: {{server: 'https://a.example:6443'}}}}]\n\
+             users: [{{name: a, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+             args: ['{}'], interactiveMode: Never}}}}}}]\n",
+            script.display(),
+        ),
+    );
+    let access = Access::Kubeconfig { path: Some(file), context: None, env: KubeconfigEnv::default() };
+    let cluster = connect(access, "plan", None).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&runs).unwrap().lines().count(), 1);
+    assert_eq!(crate::provider::ClusterReads::via(&*cluster).raw(), "a.example:6443");
 }

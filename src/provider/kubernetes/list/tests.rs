@@ -49,7 +49,8 @@ fn a_list_that_is_cut_short_is_no_list() {
 fn nonsense_is_refused() {
     assert!(read::<Pod>(b"{\"kind\":", "PodList", 64).is_err());
     assert!(read::<Pod>(&fixture("nodes.pb"), "PodList", 64).is_err(), "another kind");
-    let huge = [b"k8s\0".as_slice(), &[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+    let huge =
+        [b"k8s\0".as_slice(), &[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     assert!(read::<Pod>(&huge, "PodList", 64).is_err(), "an object of 4 GB");
     let endless = [b"k8s\0".as_slice(), &[0xff; 32]].concat();
     assert!(read::<Pod>(&endless, "PodList", 64).is_err(), "a number without end");
@@ -69,7 +70,8 @@ fn an_envelope_is_taken_off_whole_bodies_too() {
 
 #[test]
 fn an_item_that_makes_no_sense_does_not_spoil_a_page() {
-    let page = r#"{"kind":"PodList","metadata":{"continue":"c"},"items":[{"metadata":{"name":"a"}},{"metadata":7},{}]}"#;
+    let page =
+        r#"{"kind":"PodList","metadata":{"continue":"c"},"items":[{"metadata":{"name":"a"}},{"metadata":7},{}]}"#;
     let page: JsonPage<Pod> = serde_json::from_str(page).unwrap();
     let items = page.items.unwrap();
     assert_eq!((items.good.len(), items.bad), (2, 1));

@@ -110,10 +110,11 @@ fn a_node_has_the_field_numbers_of_the_api() {
         .entry(11, "kubernetes.io/os", "linux")
         .message(
             17,
-            raw().text(1, "kubectl").text(2, "Update").message(4, raw().number(1, 1_763_935_200)).message(
-                7,
-                raw().bytes(1, fields),
-            ),
+            raw()
+                .text(1, "kubectl")
+                .text(2, "Update")
+                .message(4, raw().number(1, 1_763_935_200))
+                .message(7, raw().bytes(1, fields)),
         );
     let spec = raw().number(4, 1).message(5, raw().text(1, "k").text(2, "v").text(3, "NoExecute"));
     let status = raw()
