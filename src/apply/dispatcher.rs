@@ -57,6 +57,10 @@ impl Dispatcher {
                 if self.broken.is_some() {
                     break;
                 }
+                // An uncordon that comes early passes over what lies between.
+                for skipped in plan::passed_over(&self.context.plan, &|step| self.state.of(step), &step) {
+                    self.record(EventKind::StepSkipped { step: skipped }).await;
+                }
                 if self.record(EventKind::StepStarted { step: step.clone() }).await {
                     let Some(context) = self.step_context(&step) else { continue };
                     let handle = running.spawn(step::execute(context));
@@ -71,7 +75,9 @@ impl Dispatcher {
                 ended = running.join_next_with_id() => ended,
                 () = self.context.interrupt.requested(), if !told => {
                     told = true;
-                    self.record(EventKind::Interrupted).await;
+                    if !self.halted {
+                        self.record(EventKind::Interrupted).await;
+                    }
                     continue;
                 }
             };
@@ -182,6 +188,8 @@ impl Dispatcher {
         }
         if consequence.halt && !interrupted && !self.halted {
             self.halted = true;
+            // The same rule per node as for an interrupt: drains under way stop, and their nodes are uncordoned.
+            self.context.interrupt.request();
             let cluster = self.context.plan.cluster.clone();
             self.record(EventKind::ClusterHalted { cluster, step }).await;
         }

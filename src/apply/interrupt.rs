@@ -7,6 +7,12 @@ use tokio_util::sync::CancellationToken;
 pub struct Interrupt(CancellationToken);
 
 impl Interrupt {
+    /// One that is asked whenever this one is, and can be asked alone: a halt of one cluster.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     /// Asks the run to start nothing new and to park what is under way.
     pub fn request(&self) {
         self.0.cancel();

@@ -295,7 +295,8 @@ async fn prepare(
         live,
         lock,
         journal: journal.clone(),
-        interrupt: interrupt.clone(),
+        // A halt of this cluster ends its drains as an interrupt does, and nobody else's.
+        interrupt: interrupt.child(),
         run: run.clone(),
         config: config.clone(),
         plan: Arc::clone(cluster),

@@ -208,14 +208,15 @@ pub(super) struct NodeAgent {
     #[arg(long, default_value = "/host", value_name = "FOLDER")]
     pub(super) host_root: PathBuf,
     /// A file whose presence asks for a reboot, as on the host; may be repeated
-    #[arg(long, default_value = "/var/run/reboot-required", value_name = "FILE")]
+    /// [default: /var/run/reboot-required and /run/reboot-required]
+    #[arg(long, value_name = "FILE")]
     pub(super) sentinel: Vec<PathBuf>,
     /// How often to look, such as 60s
     #[arg(long, default_value = "60s", value_parser = |text: &str| text.parse::<jiff::SignedDuration>())]
     pub(super) interval: jiff::SignedDuration,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct NodeReboot {
     /// Only say by the exit code whether the reboot pod is armed (its readiness probe)
     #[arg(long, exclusive = true)]

@@ -43,6 +43,17 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// How a pod on a node reaches its cluster: by its service account, or by KUBECONFIG where one is set.
+    pub(super) fn pod_access(self) -> Access {
+        if self.env.in_pod && self.env.kubeconfig.is_none() {
+            Access::InCluster
+        } else {
+            Access::Kubeconfig { path: self.kubeconfig, context: None, env: self.env }
+        }
+    }
+}
+
 /// How one cluster is reached; kept to reach it once more.
 #[derive(Clone)]
 struct Route {
@@ -61,7 +72,8 @@ impl Route {
 pub(super) struct Connection {
     pub(super) cluster: Arc<KubernetesCluster>,
     route: Route,
-    sandbox: Option<sandbox::Running>,
+    /// Keeps a simulated cluster alive, and others out of it.
+    _sandbox: Option<sandbox::Running>,
 }
 
 impl Connection {
@@ -137,7 +149,7 @@ impl Connections {
             };
             let route = Route { access, verb, pool_label: cluster.pool_label.clone() };
             let cluster = route.clone().connect().await?;
-            let connection = Connection { cluster, route, sandbox };
+            let connection = Connection { cluster, route, _sandbox: sandbox };
             clusters.insert(name.clone(), connection);
         }
         Ok(Self { clusters })

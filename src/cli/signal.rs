@@ -33,6 +33,16 @@ pub(super) fn listen(interrupt: Interrupt, output: Output) -> Result<Listening, 
     })))
 }
 
+/// Cancels a token at the first signal; what runs on nodes has nothing to bring to a safe end.
+pub(super) fn stop(stop: tokio_util::sync::CancellationToken) -> Result<Listening, Failure> {
+    let mut signals = Signals::new()
+        .map_err(|error| Failure::io("listen for signals", &error, "this is a mistake in haulout; please report it"))?;
+    Ok(Listening(tokio::spawn(async move {
+        signals.next().await;
+        stop.cancel();
+    })))
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,

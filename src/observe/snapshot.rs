@@ -176,6 +176,3 @@ fn control_plane(pods: &[Pod]) -> ControlPlane {
     });
     ControlPlane { etcd_members: members.filter_map(|pod| Some((pod.node.clone()?, pod.status.ready))).collect() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,3 +5,4 @@ mod format;
 mod plan;
 mod plans;
 mod render;
+mod wire;

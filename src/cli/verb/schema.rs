@@ -4,12 +4,12 @@ use crate::cli::args::{Schema, SchemaOf};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::{config, format};
+use crate::{config, format, twin};
 
 pub(in crate::cli) fn run(args: &Schema, output: &Output) -> Result<Exit, Failure> {
     let schema = match args.of {
         SchemaOf::Config => config::schema(),
-        SchemaOf::Sandbox => config::schema(),
+        SchemaOf::Sandbox => twin::schema(),
         SchemaOf::Plan => format::schema(format::Kind::Plan),
         SchemaOf::Run => format::schema(format::Kind::Run),
         SchemaOf::Snapshot => format::schema(format::Kind::Snapshot),

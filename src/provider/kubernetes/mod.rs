@@ -23,6 +23,3 @@ pub use access::{Access, ConnectError, ForeignError, KubeconfigEnv};
 pub use annotation::{decode_cordon, decode_last_reboot, encode_cordon, encode_last_reboot};
 pub use cluster::{KubernetesCluster, connect};
 pub use manifest::{ARMED_FILE, NODE_ACCOUNT, NODE_BINARY, reboot_pod_manifest};
-
-#[cfg(test)]
-mod tests;

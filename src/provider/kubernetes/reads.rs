@@ -27,6 +27,8 @@ const AHEAD: usize = 4;
 /// How often, and with which pauses, a single read is repeated where the server asks to come back later.
 const PAUSES: [std::time::Duration; 2] =
     [std::time::Duration::from_millis(500), std::time::Duration::from_millis(1500)];
+/// The longest that a `Retry-After` is obeyed by a single read.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A stream of batches of a list.
 type Batches<T> = BoxStream<'static, Result<(Vec<T>, u32), ReadError>>;
@@ -61,9 +63,11 @@ impl KubernetesCluster {
                 if failure.is_absent() {
                     return Ok(None);
                 }
-                match (failure.come_back(), pauses.next()) {
-                    (Some(wanted), Some(pause)) => tokio::time::sleep(wanted.unwrap_or(pause)).await,
-                    (Some(_) | None, _) => return Err(failure.into_read(operation)),
+                let again = failure.come_back().zip(pauses.next()).map(|(wanted, pause)| wanted.unwrap_or(pause));
+                match again {
+                    Some(pause) if pause <= PATIENCE => tokio::time::sleep(pause).await,
+                    // Whoever asked knows better what to do with so long a wait.
+                    Some(_) | None => return Err(failure.into_read(operation)),
                 }
             }
         };

@@ -182,7 +182,8 @@ pub(super) async fn complete(response: Response<Body>) -> Result<Answer, Lost> {
             if success {
                 return Err(Lost::TooLong(limit));
             }
-            // Of a failure the status says enough; what is cut off is not worth more.
+            // Of a failure the beginning says enough.
+            bytes.extend_from_slice(&chunk[..limit - bytes.len()]);
             break;
         }
         bytes.extend_from_slice(&chunk);
