@@ -228,6 +228,16 @@ impl StepContext {
         Ok(())
     }
 
+    /// The node for a guarded write: as the watch last saw it, at first, because the guard refuses the write if that is
+    /// no longer how it is; read afresh after such a refusal, and where the watch knows no node.
+    pub(super) async fn node_to_write(&self, tries: u32, until: Instant) -> Result<Node, StepError> {
+        let seen = self.cluster.live.node(self.node_name()).filter(|node| tries == 0 && node.uid == self.outage.uid);
+        match seen {
+            Some(node) => Ok(node),
+            None => self.same_node(until).await,
+        }
+    }
+
     /// The node, which must still be the Node object that the plan was made for.
     pub(super) async fn same_node(&self, until: Instant) -> Result<Node, StepError> {
         let Some(node) = self.read_node(until).await? else {

@@ -61,8 +61,8 @@ async fn booted(context: &StepContext, before: &BootId, since: Instant, until: I
 
 /// Writes the phase `returned`; it only informs, so that a failure to write it is no failure of the step.
 async fn write_returned(context: &StepContext, until: Instant) -> Result<(), StepError> {
-    for _ in 0..10 {
-        let node = context.same_node(until).await?;
+    for tries in 0..10 {
+        let node = context.node_to_write(tries, until).await?;
         if !node.mark.as_ref().is_some_and(|mark| mark.run == context.cluster.run) {
             return Ok(());
         }

@@ -98,8 +98,8 @@ fn filled(context: &StepContext) -> Option<Slot> {
 async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
     let until = clock::monotonic() + TIMEOUT;
     let since = clock::monotonic();
-    for _ in 0..CONFLICTS {
-        let node = context.same_node(until).await?;
+    for tries in 0..CONFLICTS {
+        let node = context.node_to_write(tries, until).await?;
         check(context, &node)?;
         let permit = context.permit(Intent::Cordon).await?;
         let mark = Mark {

@@ -367,8 +367,10 @@ async fn arm(
 /// Writes a phase on the node, guarded by its version.
 async fn write_phase(context: &StepContext, phase: Phase, until: Instant) -> Result<(), StepError> {
     let since = clock::monotonic();
+    let mut tries = 0;
     loop {
-        let node = context.same_node(until).await?;
+        let node = context.node_to_write(tries, until).await?;
+        tries += 1;
         if !node.mark.as_ref().is_some_and(|mark| mark.run == context.cluster.run) || !node.is_unschedulable() {
             return Err(StepError::stale("somebody uncordoned the node or took our marks off"));
         }

@@ -146,8 +146,10 @@ async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
 pub(super) async fn settle(context: &StepContext) -> Result<(), StepError> {
     let since = clock::monotonic();
     let until = since + TIMEOUT;
+    let mut tries = 0;
     loop {
-        let node = context.same_node(until).await?;
+        let node = context.node_to_write(tries, until).await?;
+        tries += 1;
         if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run) {
             return Ok(());
         }
