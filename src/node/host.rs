@@ -6,9 +6,8 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use crate::model::{Advice, BootId, Explain, Foreign, Kind};
+use crate::provider::kubernetes::ARMED_FILE;
 
-/// The file that says that the process is armed, for the readiness probe of its container.
-pub const ARMED_FILE: &str = "/run/haulout/armed";
 /// Below `/proc`: the id of the running boot. The kernel has one for all containers, so it is the host's.
 const BOOT_ID_FILE: &str = "sys/kernel/random/boot_id";
 /// The program that enters the host's mount namespace; it must be in the image of node pods for method `command`.

@@ -12,6 +12,6 @@ mod verdict;
 
 pub use agent::{AgentArgs, AgentNews, agent};
 pub use finding::{DEFAULT_SENTINELS, ExamineError, Places, examine};
-pub use host::{ARMED_FILE, Host, HostError, LinuxHost, is_armed};
+pub use host::{Host, HostError, LinuxHost, is_armed};
 pub use reboot::{Ended, RebootArgs, RebootError, reboot};
 pub use verdict::Disarmed;

@@ -2,6 +2,7 @@
 
 mod config;
 mod format;
+mod node;
 mod plan;
 mod plans;
 mod render;
