@@ -52,7 +52,7 @@ async fn agent(args: &NodeAgent, output: &Output) -> Result<Exit, Failure> {
 
 async fn reboot(args: &NodeReboot, output: &Output) -> Result<Exit, Failure> {
     if args.armed {
-        return Ok(if node::is_armed(Path::new(node::ARMED_FILE)) { Exit::Ok } else { Exit::Error });
+        return Ok(if node::is_armed(Path::new(kubernetes::ARMED_FILE)) { Exit::Ok } else { Exit::Error });
     }
     let NodeReboot {
         armed: _,
