@@ -1,7 +1,9 @@
 //! A valid config, without any trace of the text that it came from.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
@@ -29,7 +31,7 @@ pub enum Reach {
     /// A context of the kubeconfig that kubectl would use.
     Context(Foreign),
     /// A simulated cluster, described by this file, relative to the config.
-    Sandbox(String),
+    Sandbox(PathBuf),
 }
 
 /// A cluster.
@@ -38,9 +40,9 @@ pub struct Cluster {
     /// How it is reached.
     pub reach: Reach,
     /// Its tags.
-    pub tags: BTreeMap<String, String>,
+    pub tags: BTreeMap<Arc<str>, Arc<str>>,
     /// The clusters whose changes come first.
-    pub after: Vec<ClusterName>,
+    pub after: BTreeSet<ClusterName>,
     /// Nodes out in the whole cluster, for any reason.
     pub max_unavailable: Limit,
     /// The label that names a node's pool; `None` is the well-known ones.
@@ -49,33 +51,27 @@ pub struct Cluster {
     pub node_pod: Option<NodePod>,
 }
 
-/// One entry of a table's `clusters`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClusterRef {
-    /// A cluster by name.
-    Name(ClusterName),
-    /// Clusters with this tag.
-    Tag {
-        /// The tag's key.
-        key: String,
-        /// The tag's value.
-        value: String,
-    },
-}
-
 /// What a table speaks of.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scope {
-    /// Clusters; empty is every cluster.
-    pub clusters: Vec<ClusterRef>,
-    /// Nodes by name.
-    pub nodes: Vec<NodeName>,
+    /// Clusters, tags resolved; at least one.
+    pub clusters: BTreeSet<ClusterName>,
+    /// Nodes by name. A name that no node has is for the planner to report.
+    pub nodes: BTreeSet<NodeName>,
     /// Nodes by label.
     pub selector: Option<Selector>,
 }
 
+impl Scope {
+    /// Whether the table neither names nor selects nodes; what that means is the table's own matter.
+    #[must_use]
+    pub fn is_unset(&self) -> bool {
+        self.nodes.is_empty() && self.selector.is_none()
+    }
+}
+
 /// One entry of `order`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// The nodes that match.
     Selector(Selector),
@@ -139,6 +135,6 @@ pub struct OutOfService {
 /// A `protect` table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Protect {
-    /// What it speaks of.
+    /// What it speaks of; no nodes and no selector is: every node of its clusters.
     pub scope: Scope,
 }

@@ -1,1 +1,13 @@
-//! (written in its own commit)
+//! Config × snapshot → what is wanted of each node, and why. No order and no safety: those are the plan's.
+
+mod compare;
+mod error;
+mod scope;
+mod trigger;
+mod types;
+
+pub use compare::compare;
+pub use error::DiffError;
+pub use scope::similar_names;
+pub use trigger::{CLOCK_TOLERANCE, REPORT_VALIDITY};
+pub use types::{Change, Differences, Hindrance, Missing, Notice, Unknown, UnknownReason, Verdict, Wanted, Why};

@@ -3,8 +3,10 @@
 //! One thread appends JSON lines to a numbered segment and fsyncs; everybody else sends it events. A mutation's line is
 //! on disk before its permit exists, so that after any crash the journal knows of everything that may have happened.
 
+mod file;
 mod permit;
 mod store;
 
+pub use file::Segment;
 pub use permit::Permit;
 pub use store::{Journal, JournalError, Sink};

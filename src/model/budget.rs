@@ -122,6 +122,6 @@ impl Budget {
     #[must_use]
     pub fn covers(&self, pod: &super::Pod) -> bool {
         self.key.namespace == pod.key.namespace
-            && self.selector.as_ref().is_some_and(|selector| selector.matches_labels(&pod.shape.labels))
+            && self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.shape.labels))
     }
 }

@@ -71,8 +71,9 @@ impl fmt::Display for Sanitised {
 }
 
 /// Whether a character may mislead a reader or steer a terminal: C0, DEL, C1, bidirectional controls, zero-width
-/// and other invisible formatting characters.
-fn is_dangerous(c: char) -> bool {
+/// and other invisible formatting characters. Writers that have escapes of their own, such as JSON, ask this.
+#[must_use]
+pub fn is_dangerous(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

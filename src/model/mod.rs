@@ -21,7 +21,7 @@ mod snapshot;
 pub use budget::{Bound, Budget, BudgetSpec, Budgets, UnhealthyPolicy};
 pub use drain_rule::{DrainRule, Grace, OnTimeout, UnmanagedPods};
 pub use explain::{Advice, Explain, Kind};
-pub use foreign::{Foreign, Sanitised, Secret, sanitise, sanitise_same_length};
+pub use foreign::{Foreign, Sanitised, Secret, is_dangerous, sanitise, sanitise_same_length};
 pub use limit::*;
 pub use mark::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,

@@ -161,7 +161,7 @@ impl NodeTerm {
     #[must_use]
     pub fn matches(&self, name: &NodeName, labels: &Labels) -> bool {
         let asks = self.labels.requirements().next().is_some() || !self.fields.is_empty();
-        asks && self.labels.matches_labels(labels)
+        asks && self.labels.matches(labels)
             && self.fields.iter().all(|field| field.names.contains(name.as_str()) == field.among)
     }
 }

@@ -149,18 +149,18 @@ impl Selector {
     }
 
     /// Whether an object with these labels is selected; `label` answers the value of a label by its key.
-    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(label(&requirement.key)))
     }
 
     /// Whether an object with these labels is selected.
     #[must_use]
-    pub fn matches_labels<K, V>(&self, labels: &BTreeMap<K, V>) -> bool
+    pub fn matches<K, V>(&self, labels: &BTreeMap<K, V>) -> bool
     where
         K: Borrow<str> + Ord,
         V: AsRef<str>,
     {
-        self.matches(|key| labels.get(key).map(AsRef::as_ref))
+        self.matches_by(|key| labels.get(key).map(AsRef::as_ref))
     }
 }
 
@@ -212,16 +212,33 @@ pub enum SelectorFault {
     #[error("expected an integer here")]
     IntegerExpected,
     /// A label key that Kubernetes would refuse.
-    #[error("not a label key: a key is NAME or PREFIX/NAME, where NAME has at most 63 letters, digits, `-`, `_`, `.`")]
+    #[error("not a label key")]
     BadKey,
     /// The prefix of a label key that Kubernetes would refuse.
-    #[error("not a label key: the prefix must be a DNS name of at most 253 lower-case letters, digits, `-`, `.`")]
+    #[error("not the prefix of a label key")]
     BadPrefix,
     /// A label value that Kubernetes would refuse.
-    #[error(
-        "not a label value: a value has at most 63 letters, digits, `-`, `_`, `.`, with a letter or digit at both ends"
-    )]
+    #[error("not a label value")]
     BadValue,
+}
+
+impl SelectorFault {
+    /// The rule of Kubernetes that is broken, where it is one about characters.
+    #[must_use]
+    pub fn rule(self) -> Option<&'static str> {
+        match self {
+            Self::BadKey => Some(
+                "a label key is NAME or PREFIX/NAME; NAME has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+            ),
+            Self::BadPrefix => {
+                Some("the prefix of a label key is a DNS name: at most 253 lower-case letters, digits, '-' and '.'")
+            }
+            Self::BadValue => Some(
+                "a label value has at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Why a text is not a selector, and where.
@@ -459,7 +476,7 @@ mod tests {
             "os\n,size",
         ] {
             let parsed = Selector::parse(selector).unwrap();
-            assert!(parsed.matches_labels(&node), "{selector}");
+            assert!(parsed.matches(&node), "{selector}");
         }
         for selector in [
             "os=windows",
@@ -477,15 +494,15 @@ mod tests {
             "os=linux,zone",
         ] {
             let parsed = Selector::parse(selector).unwrap();
-            assert!(!parsed.matches_labels(&node), "{selector}");
+            assert!(!parsed.matches(&node), "{selector}");
         }
     }
 
     #[test]
     fn words_of_the_grammar_may_be_keys_and_values() {
         let node = labels(&[("in", "notin")]);
-        assert!(Selector::parse("in=notin").unwrap().matches_labels(&node));
-        assert!(Selector::parse("in in (notin)").unwrap().matches_labels(&node));
+        assert!(Selector::parse("in=notin").unwrap().matches(&node));
+        assert!(Selector::parse("in in (notin)").unwrap().matches(&node));
     }
 
     #[test]
@@ -531,7 +548,7 @@ mod tests {
         assert!(Requirement::new("a b", Test::Exists).is_err());
         assert!(Requirement::new("a", Test::In(BTreeSet::new())).is_err());
         assert!(Requirement::new("a", Test::NotIn(BTreeSet::from(["-".into()]))).is_err());
-        assert!(Selector::everything().matches_labels(&labels(&[])));
+        assert!(Selector::everything().matches(&labels(&[])));
     }
 
     proptest! {

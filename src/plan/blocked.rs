@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::types::Slot;
+pub use crate::diff::{Notice, Unknown, UnknownReason, Wanted};
 use crate::model::{BudgetKey, Foreign, NodeName, PodKey, RunId, TableName};
+pub use crate::rules::BudgetProof;
 
 /// Something wanted that is not in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,37 +18,6 @@ pub struct Blocked {
     pub wanted: Wanted,
     /// Why it cannot be, all reasons found.
     pub reasons: Vec<BlockedReason>,
-}
-
-/// What is wanted of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wanted {
-    /// A reboot.
-    Reboot,
-    /// To be cordoned and drained.
-    OutOfService,
-    /// To be uncordoned.
-    Release,
-}
-
-/// Why a budget will not allow an eviction, proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BudgetProof {
-    /// It needs as many healthy pods as there are to be: allows 0 by arithmetic.
-    Arithmetic {
-        /// `desiredHealthy`.
-        desired: u32,
-        /// `expectedPods`.
-        expected: u32,
-    },
-    /// The controller cannot count its pods (`SyncFailed`).
-    SyncFailed,
-    /// It covers only pods without a controller under `maxUnavailable` or a percentage: nothing is expected.
-    NothingExpected,
-    /// It has neither `minAvailable` nor `maxUnavailable`.
-    NeitherField,
-    /// Nothing is healthy and the policy is IfHealthyBudget: unready pods are not evictable.
-    NothingHealthy,
 }
 
 /// One reason.
@@ -120,78 +91,4 @@ pub enum BlockedReason {
     NotReady,
     /// Pods or budgets could not be read: the drain cannot be judged.
     CannotJudge(crate::model::GapSubject),
-}
-
-/// Something selected whose state could not be determined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unknown {
-    /// The node.
-    pub node: NodeName,
-    /// The table that selects it.
-    pub table: TableName,
-    /// Why nothing is known.
-    pub why: UnknownReason,
-}
-
-/// Why nothing is known of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnknownReason {
-    /// It carries no report.
-    NoReport,
-    /// The report speaks of an earlier boot.
-    OtherBoot,
-    /// The report is older than a day.
-    Stale {
-        /// When it was written; `None` where it does not say.
-        reported_at: Option<Timestamp>,
-    },
-    /// The report does not say when the node booted, and a trigger asks for that.
-    NoBootTime,
-    /// The report's value is neither `true` nor `false`.
-    Unreadable,
-    /// The report speaks of the future, by more than clocks may differ.
-    FromTheFuture {
-        /// When it says it was written.
-        reported_at: Timestamp,
-    },
-}
-
-/// What a reader should know, without effect on exit codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// A selector of a table matches no node.
-    MatchesNothing {
-        /// The kind of table, such as `reboot`.
-        kind: &'static str,
-        /// The table.
-        table: TableName,
-    },
-    /// An `out_of_service` table is past its `until`; only removing it uncordons.
-    Expired {
-        /// The table.
-        table: TableName,
-        /// Its `until`.
-        until: Timestamp,
-    },
-    /// The lock of this cluster is held.
-    LockHeld {
-        /// The run that holds it.
-        holder: Foreign,
-        /// When it last renewed.
-        renewed_at: Timestamp,
-    },
-    /// A node is both in a reboot table and out of service: the latter wins.
-    RebootDeferred {
-        /// The node.
-        node: NodeName,
-        /// The out-of-service table.
-        table: TableName,
-    },
-    /// A disruption budget has overlapping peers, is stale or the like, and does not block anything now.
-    BudgetLint {
-        /// The budget.
-        budget: BudgetKey,
-        /// What is wrong, in words.
-        what: &'static str,
-    },
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::blocked::{Blocked, Notice, Unknown};
+pub use crate::diff::Why;
 use crate::model::{
     BootId, BudgetKey, ClusterName, DrainRule, Foreign, Gap, NodeName, NodePod, PodKey, PoolName, RebootMethod,
     TableName, Uid, ZoneName,
@@ -84,33 +85,6 @@ pub enum Action {
     },
     /// One PATCH: schedulable, marks off, former autoscaler annotation back.
     Uncordon,
-}
-
-/// Why something is wanted. Typed, so that every rendering says it in its own way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// A report says that a reboot is required, with its reason (may be empty).
-    RebootRequired(Foreign),
-    /// kured wants to reboot it since then.
-    KuredWants(Timestamp),
-    /// Up since then, longer than allowed.
-    UptimeExceeded {
-        /// When it booted.
-        booted_at: Timestamp,
-        /// The longest uptime wanted.
-        limit: Duration,
-    },
-    /// Booted before the wanted moment.
-    BootedBefore {
-        /// When it booted.
-        booted_at: Timestamp,
-        /// The moment.
-        wanted: Timestamp,
-    },
-    /// The table takes it out of service, for this reason.
-    OutOfService(Foreign),
-    /// It was taken out of service by this config and no table wants it any more.
-    ReleasedFromService,
 }
 
 /// What must still hold when a step starts. Identity and intent only: live counts are waits, not preconditions.

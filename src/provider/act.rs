@@ -159,6 +159,10 @@ pub trait ClusterActs: ClusterReads {
     /// Writes a phase, guarded by resourceVersion. Returns the node as written.
     async fn write_phase(&self, permit: Permit, node: &Node, phase: Phase) -> Result<Node, ActError>;
 
+    /// Takes the phase and the run off a node but leaves it cordoned, with [`crate::model::ANNOTATION_CORDON`]: what
+    /// remains of an `out_of_service` node once it is drained. Guarded by resourceVersion. Returns the node as written.
+    async fn settle_cordon(&self, permit: Permit, node: &Node) -> Result<Node, ActError>;
+
     /// Uncordons a node: one PATCH with resourceVersion that also takes the marks off and restores the autoscaler
     /// annotation. Returns the node as written.
     async fn uncordon(&self, permit: Permit, node: &Node, write: &UncordonWrite) -> Result<Node, ActError>;

@@ -1,1 +1,11 @@
-//! (written in its own commit)
+//! What people see. Everything here returns values and prints nothing.
+//!
+//! Text of others reaches a page only through its sanitiser, and stands on a line of ours, never at its beginning.
+
+pub mod progress;
+mod styles;
+mod summary;
+pub mod terminal;
+pub mod words;
+
+pub use styles::TerminalStyle;

@@ -247,3 +247,27 @@ pub enum EventKind {
         conclusion: Conclusion,
     },
 }
+
+impl EventKind {
+    /// The step that the event is about, where it is about one that it may change.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            EventKind::StepStarted { step }
+            | EventKind::StepWaiting { step, .. }
+            | EventKind::StepProgress { step, .. }
+            | EventKind::StepNote { step, .. }
+            | EventKind::StepSucceeded { step, .. }
+            | EventKind::StepFailed { step, .. }
+            | EventKind::StepSkipped { step }
+            | EventKind::Intended { step: Some(step), .. } => Some(step),
+            EventKind::Intended { step: None, .. }
+            | EventKind::RunStarted { .. }
+            | EventKind::LockTaken { .. }
+            | EventKind::LockReleased { .. }
+            | EventKind::ClusterHalted { .. }
+            | EventKind::Interrupted
+            | EventKind::RunFinished { .. } => None,
+        }
+    }
+}

@@ -70,23 +70,7 @@ impl RunState {
     /// # Errors
     /// [`IllegalTransition`] when it does not fit, or names a step that the run does not have.
     pub fn apply(&mut self, event: &EventKind) -> Result<(), IllegalTransition> {
-        let step = match event {
-            EventKind::StepStarted { step }
-            | EventKind::StepWaiting { step, .. }
-            | EventKind::StepProgress { step, .. }
-            | EventKind::StepNote { step, .. }
-            | EventKind::StepSucceeded { step, .. }
-            | EventKind::StepFailed { step, .. }
-            | EventKind::StepSkipped { step }
-            | EventKind::Intended { step: Some(step), .. } => step,
-            EventKind::Intended { step: None, .. }
-            | EventKind::RunStarted { .. }
-            | EventKind::LockTaken { .. }
-            | EventKind::LockReleased { .. }
-            | EventKind::ClusterHalted { .. }
-            | EventKind::Interrupted
-            | EventKind::RunFinished { .. } => return Ok(()),
-        };
+        let Some(step) = event.step() else { return Ok(()) };
         let Some(state) = self.steps.get_mut(step) else {
             return Err(IllegalTransition { step: step.clone(), from: StepState::Skipped, to: StepState::Running });
         };

@@ -57,7 +57,7 @@ impl Chosen {
             Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
         };
         self.namespace.as_ref().is_none_or(|namespace| object.namespace() == namespace)
-            && self.labels.matches(|key| object.label(key))
+            && self.labels.matches_by(|key| object.label(key))
             && self.fields.iter().all(|(path, equal, value)| (text(path) == *value) == *equal)
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn phase(object: &Value) -> PodPhase {
 /// Whether a selector covers a pod of the same namespace.
 pub(super) fn selects(selector: Option<&Selector>, pod: &Value) -> bool {
     let labels = pod.at("/metadata/labels");
-    selector.is_some_and(|selector| selector.matches(|key| labels.get(key).and_then(Value::as_str)))
+    selector.is_some_and(|selector| selector.matches_by(|key| labels.get(key).and_then(Value::as_str)))
 }
 
 fn amounts(value: &Value) -> Result<Amounts, Misfit> {

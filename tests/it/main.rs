@@ -1,3 +1,9 @@
 //! Every test that needs more than one module; one binary, so that it links once.
 
+mod config;
+mod format;
+mod plan;
+mod plans;
+mod render;
 mod twin;
+mod wire;

@@ -30,7 +30,7 @@ impl<'a> SpreadCounts<'a> {
                         other.uid != pod.uid
                             && !other.terminating
                             && other.key.namespace == pod.key.namespace
-                            && spread.selector.matches_labels(&other.labels)
+                            && spread.selector.matches(&other.labels)
                     });
                     *domains.entry(Arc::clone(value)).or_default() +=
                         u32::try_from(matching.count()).unwrap_or(u32::MAX);
@@ -50,7 +50,7 @@ impl<'a> SpreadCounts<'a> {
                 Some(wanted) if domains.len() < usize::try_from(wanted).unwrap_or(usize::MAX) => 0,
                 Some(_) | None => domains.values().min().copied().unwrap_or(0),
             };
-            let itself = u32::from(spread.selector.matches_labels(&pod.labels));
+            let itself = u32::from(spread.selector.matches(&pod.labels));
             let here = domains.get(value).copied().unwrap_or(0);
             if (here + itself).saturating_sub(fewest) > spread.max_skew {
                 return Some(vec![Obstacle::Spread(Arc::clone(&spread.topology))]);
@@ -125,5 +125,5 @@ impl Neighbours {
 
 fn meant(term: &Peers, pod: &PlacedPod) -> bool {
     term.namespaces.contains(&pod.key.namespace)
-        && term.selector.as_ref().is_some_and(|selector| selector.matches_labels(&pod.labels))
+        && term.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
 }

@@ -1,0 +1,308 @@
+//! The beginning and the end of a run: locks, preparations, one dispatcher per cluster, the summary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::context::{ClusterContext, EVICTIONS_IN_FLIGHT, said, signed};
+use super::dispatcher::dispatch;
+use super::interrupt::Interrupt;
+use super::live::Live;
+use super::lock::{Connect, Lock, LockError};
+use crate::journal::{Journal, JournalError};
+use crate::model::{Advice, ClusterName, DaemonSet, Explain, Foreign, Kind, NodeName, RunId, Uid};
+use crate::plan::{Action, ClusterPlan, Plan};
+use crate::provider::{ActError, ClusterActs, ClusterReads, LockActs, Probes, ReadError, RebootPod, Refusal, clock};
+use crate::run::{Conclusion, EventKind, Intent, NodeOutcome, Summary};
+
+/// How the executor reaches one cluster.
+pub struct Access {
+    /// Reading and changing it.
+    pub acts: Arc<dyn ClusterActs>,
+    /// Its lock.
+    pub lock: Arc<dyn LockActs>,
+    /// Dry runs.
+    pub probes: Arc<dyn Probes>,
+    /// Makes the client that renews the lock, in a runtime of its own.
+    pub renew: Connect,
+    /// The DaemonSets seen when the plan was made.
+    pub daemon_sets: BTreeMap<Uid, DaemonSet>,
+    /// Whether they could be read.
+    pub daemon_sets_known: bool,
+}
+
+/// Everything a run needs.
+pub struct Input {
+    /// What to do.
+    pub plan: Plan,
+    /// The run's id.
+    pub run: RunId,
+    /// haulout's version, for the record.
+    pub version: String,
+    /// The clusters, by name; those of the plan that have steps.
+    pub clusters: BTreeMap<ClusterName, Access>,
+    /// The record.
+    pub journal: Journal,
+    /// How a person stops it.
+    pub interrupt: Interrupt,
+    /// Called when a lock's holder fell silent and its silence is being observed.
+    pub silent: fn(&ClusterName, &Foreign),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What became of each node.
+    pub summary: Summary,
+    /// In short.
+    pub conclusion: Conclusion,
+    /// Why the run had to stop, where it had to: the journal.
+    pub stopped_by: Option<JournalError>,
+}
+
+/// A run that could not begin; nothing was changed on any node.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A lock was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What the run needs in `haulout-system` is missing and could not be made.
+    #[error("prepare namespace haulout-system of cluster {cluster}")]
+    Prepare {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What went wrong.
+        #[source]
+        source: Box<ActError>,
+    },
+    /// The reboot pod would not be admitted.
+    #[error("prove that the reboot pod of node {node} would be admitted in cluster {cluster}{}", said_by(.source).sanitised())]
+    Admission {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The node that it was tried with.
+        node: NodeName,
+        /// What went wrong.
+        #[source]
+        source: Box<ActError>,
+    },
+    /// The cluster cannot be followed.
+    #[error("follow cluster {cluster}: {}", source.message.sanitised())]
+    Follow {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What went wrong.
+        #[source]
+        source: ReadError,
+    },
+}
+
+fn said_by(error: &ActError) -> Foreign {
+    match error {
+        ActError::Refused { refusal, .. } => Foreign::new(said(refusal)),
+        ActError::Unclear { cause, .. } => cause.message.clone(),
+    }
+}
+
+impl Explain for ApplyError {
+    fn kind(&self) -> Kind {
+        match self {
+            ApplyError::Lock(error) => error.kind(),
+            ApplyError::Journal(error) => error.kind(),
+            ApplyError::Prepare { .. } | ApplyError::Admission { .. } | ApplyError::Follow { .. } => Kind::Outside,
+        }
+    }
+
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            ApplyError::Lock(error) => error.advice(),
+            ApplyError::Journal(error) => error.advice(),
+            ApplyError::Prepare { .. } => {
+                Some(Advice::new("apply deploy/base.yaml once with an identity that may create namespaces and roles"))
+            }
+            ApplyError::Admission { .. } => Some(Advice::new(
+                "label namespace haulout-system with pod-security.kubernetes.io/enforce=privileged, and exempt it from policies that forbid host namespaces",
+            )),
+            ApplyError::Follow { source, .. } => source.advice(),
+        }
+    }
+}
+
+/// Executes a plan.
+///
+/// # Errors
+/// [`ApplyError`] when the run could not begin. What goes wrong later is in the [`Outcome`].
+pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
+    let Input { plan, run, version, mut clusters, journal, interrupt, silent } = input;
+    let began = clock::monotonic();
+    journal.record(EventKind::RunStarted { run: run.clone(), config: plan.config_name().clone(), version }).await?;
+    let mut contexts: Vec<Arc<ClusterContext>> = Vec::new();
+    for cluster in plan.clusters().iter().filter(|cluster| !cluster.steps.is_empty()) {
+        let Some(access) = clusters.remove(&cluster.cluster) else { continue };
+        match prepare(cluster, access, &run, plan.config_name(), &journal, &interrupt, silent).await {
+            Ok(context) => contexts.push(Arc::new(context)),
+            Err(error) => {
+                release(contexts, &journal).await;
+                return Err(error);
+            }
+        }
+    }
+
+    // Each cluster begins when those it comes after have ended with everything done; otherwise it is not started.
+    let mut ended: BTreeMap<ClusterName, tokio::sync::watch::Sender<Option<bool>>> = BTreeMap::new();
+    for cluster in plan.clusters() {
+        let state = if cluster.steps.is_empty() { Some(true) } else { None };
+        ended.insert(cluster.cluster.clone(), tokio::sync::watch::Sender::new(state));
+    }
+    let mut running = JoinSet::new();
+    for context in &contexts {
+        let context = Arc::clone(context);
+        let before: Vec<_> =
+            context.plan.after.iter().filter_map(|name| ended.get(name)).map(|sender| sender.subscribe()).collect();
+        let done = ended.get(&context.plan.cluster).cloned();
+        running.spawn(async move {
+            for mut before in before {
+                let ended = before.wait_for(Option::is_some).await.is_ok_and(|ended| *ended == Some(true));
+                if !ended {
+                    if let Some(done) = done {
+                        done.send_replace(Some(false));
+                    }
+                    let nodes =
+                        context.plan.outages.iter().map(|outage| {
+                            ((context.plan.cluster.clone(), outage.node.clone()), NodeOutcome::NotStarted)
+                        });
+                    return (nodes.collect(), None);
+                }
+            }
+            let (nodes, error): (BTreeMap<_, _>, _) = dispatch(&context).await;
+            if let Some(done) = done {
+                done.send_replace(Some(nodes.values().all(|outcome| matches!(outcome, NodeOutcome::Done))));
+            }
+            (nodes, error)
+        });
+    }
+    let mut summary = Summary::default();
+    let mut stopped_by = None;
+    while let Some(ended) = running.join_next().await {
+        // A dispatcher that panicked took its cluster's outcomes along; they are filled in below as not started.
+        if let Ok((nodes, error)) = ended {
+            summary.nodes.extend(nodes);
+            stopped_by = stopped_by.or(error);
+        }
+    }
+    for context in &contexts {
+        for outage in &context.plan.outages {
+            summary.nodes.entry((context.plan.cluster.clone(), outage.node.clone())).or_insert(NodeOutcome::NotStarted);
+        }
+    }
+    summary.interrupted = interrupt.is_requested();
+    summary.took = clock::monotonic().saturating_duration_since(began);
+    let conclusion = if summary.interrupted {
+        Conclusion::Interrupted
+    } else if summary.nodes.values().all(|outcome| matches!(outcome, NodeOutcome::Done)) {
+        Conclusion::Done
+    } else {
+        Conclusion::Partial
+    };
+    release(contexts, &journal).await;
+    if let Err(error) = journal.record(EventKind::RunFinished { conclusion }).await {
+        stopped_by = stopped_by.or(Some(error));
+    }
+    Ok(Outcome { summary, conclusion, stopped_by })
+}
+
+async fn release(contexts: Vec<Arc<ClusterContext>>, journal: &Journal) {
+    for context in contexts {
+        let cluster = context.plan.cluster.clone();
+        // All steps have ended by now, so that this is the last handle; if it is not, the lock lapses by itself.
+        if let Some(context) = Arc::into_inner(context) {
+            context.lock.release().await;
+            // The run is over; a journal that cannot take this line has been reported by whoever needed it.
+            let _ = journal.record(EventKind::LockReleased { cluster }).await;
+        }
+    }
+}
+
+async fn prepare(
+    cluster: &Arc<ClusterPlan>,
+    access: Access,
+    run: &RunId,
+    config: &Foreign,
+    journal: &Journal,
+    interrupt: &Interrupt,
+    silent: fn(&ClusterName, &Foreign),
+) -> Result<ClusterContext, ApplyError> {
+    let Access { acts, lock: lock_acts, probes, renew, daemon_sets, daemon_sets_known } = access;
+    let name = &cluster.cluster;
+    let prepare_error = |source| ApplyError::Prepare { cluster: name.clone(), source: Box::new(source) };
+    if matches!(lock_acts.read_lease().await, Ok(None)) {
+        // No Lease: the namespace may be missing too, and a Lease cannot be made without it.
+        let permit = journal.intend(None, Intent::EnsureBase("namespace")).await?;
+        acts.ensure_namespace(permit).await.map_err(prepare_error)?;
+    }
+    let lock = Lock::take(lock_acts.as_ref(), name, run, renew, |holder| silent(name, &holder)).await?;
+    journal.record(EventKind::LockTaken { cluster: name.clone() }).await?;
+    let first_reboot = cluster.outages.iter().find_map(|outage| {
+        let boot_id = outage.boot_id.clone()?;
+        let method = outage.steps.iter().find_map(|step| match cluster.steps.get(step)?.action {
+            Action::Reboot { method } => Some(method),
+            Action::Cordon | Action::Drain { .. } | Action::AwaitReady { .. } | Action::Uncordon => None,
+        })?;
+        Some((outage, boot_id, method))
+    });
+    let ready = async {
+        if let Some((outage, boot_id, method)) = first_reboot {
+            let permit = journal.intend(None, Intent::EnsureBase("service account")).await?;
+            acts.ensure_node_account(permit).await.map_err(prepare_error)?;
+            let pod = RebootPod {
+                node: outage.node.clone(),
+                node_uid: outage.uid.clone(),
+                boot_id,
+                run: run.clone(),
+                method,
+                image: cluster.node_pod.clone(),
+                not_after: clock::now() + signed(Duration::from_secs(3600)),
+                active_deadline: Duration::from_secs(3600),
+            };
+            match probes.admit_reboot_pod(&pod).await {
+                Ok(()) | Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => {}
+                Err(source) => {
+                    return Err(ApplyError::Admission {
+                        cluster: name.clone(),
+                        node: outage.node.clone(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
+        let reads: Arc<dyn ClusterReads> = acts.clone();
+        Live::start(reads, true).await.map_err(|source| ApplyError::Follow { cluster: name.clone(), source })
+    };
+    let live = match ready.await {
+        Ok(live) => live,
+        Err(error) => {
+            lock.release().await;
+            return Err(error);
+        }
+    };
+    Ok(ClusterContext {
+        acts,
+        live,
+        lock,
+        journal: journal.clone(),
+        // A halt of this cluster ends its drains as an interrupt does, and nobody else's.
+        interrupt: interrupt.child(),
+        run: run.clone(),
+        config: config.clone(),
+        plan: Arc::clone(cluster),
+        daemon_sets,
+        daemon_sets_known,
+        gate: tokio::sync::Mutex::new(()),
+        evictions: tokio::sync::Semaphore::new(EVICTIONS_IN_FLIGHT),
+    })
+}

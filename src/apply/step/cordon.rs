@@ -1,0 +1,201 @@
+//! Cordon: one guarded PATCH that also writes our marks.
+//!
+//! Before it, the limits are checked against the live nodes: whatever else went out since the plan was made counts
+//! too, and then the step waits. Success is read from the answer: unschedulable, with our mark. Repeating it is
+//! harmless.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::context::{StepContext, StepError, said};
+use super::super::live::{changed_before, reread_before};
+use crate::model::{Cordon, Mark, Node, Phase};
+use crate::plan::{Action, Precondition, Slot};
+use crate::provider::{ActError, CordonWrite, Refusal, clock};
+use crate::run::{Evidence, FailureKind, Intent, WaitFor};
+
+/// The longest wait for a place under a limit where no reboot follows, whose `ready_timeout` would say it; the default
+/// of that key.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The time limit of the PATCH with its retries.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a conflict is answered by reading again: kubelets and controllers write nodes all the time.
+const CONFLICTS: u32 = 10;
+
+pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
+    let began = clock::monotonic();
+    let place_timeout = context
+        .outage
+        .steps
+        .iter()
+        .find_map(|step| match context.cluster.plan.steps.get(step)?.action {
+            Action::AwaitReady { timeout, .. } => Some(timeout),
+            Action::Cordon | Action::Drain { .. } | Action::Reboot { .. } | Action::Uncordon => None,
+        })
+        .unwrap_or(PLACE_TIMEOUT);
+    let mut changes = context.cluster.live.watch();
+    let until = began + place_timeout;
+    loop {
+        changes.mark_unchanged();
+        {
+            let _gate = context.cluster.gate.lock().await;
+            match filled(context) {
+                None => {
+                    context.cluster.live.hold(context.node_name(), true);
+                    drop(_gate);
+                    let result = patch(context).await;
+                    if result.is_err() && !may_be_out(&result) {
+                        context.cluster.live.hold(context.node_name(), false);
+                    }
+                    return result;
+                }
+                Some(slot) => {
+                    if context.cluster.interrupt.is_requested() {
+                        return Err(StepError::new(FailureKind::Interrupted, "interrupted while waiting for a place"));
+                    }
+                    if clock::monotonic() >= until {
+                        return Err(StepError::new(
+                            FailureKind::TimedOut,
+                            "other nodes filled the limit of nodes that may be out, and did not come back in time",
+                        )
+                        .advise("bring those nodes back, or raise the limit, and apply again"));
+                    }
+                    context.waits(WaitFor::Slot(slot), began, until).await?;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            () = context.cluster.interrupt.requested() => {}
+            _ = changed_before(&mut changes, reread_before(until)) => {}
+        }
+    }
+}
+
+fn may_be_out(result: &Result<Evidence, StepError>) -> bool {
+    matches!(result, Err(StepError::Failed(failure)) if failure.kind == FailureKind::Unclear)
+}
+
+/// The first limit that has no place left for this node, by the live nodes.
+fn filled(context: &StepContext) -> Option<Slot> {
+    context.outage.holds.iter().find_map(|hold| {
+        let capacity = context.cluster.plan.capacities.get(&hold.slot)?;
+        let live = &context.cluster.live;
+        let me = context.node_name();
+        let out = match &hold.slot {
+            Slot::Cluster => live.out(me, |_| true),
+            Slot::Pool(_, pool) => live.out(me, |node| node.pool == *pool),
+            Slot::Zone(_, zone) => live.out(me, |node| node.zone == *zone),
+            Slot::ControlPlane => live.out(me, |node| node.control_plane),
+            // A budget is not a place for nodes; evictions ask it one by one.
+            Slot::Budget(_) => return None,
+        };
+        (out >= capacity.total).then(|| hold.slot.clone())
+    })
+}
+
+async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
+    let until = clock::monotonic() + TIMEOUT;
+    let since = clock::monotonic();
+    for _ in 0..CONFLICTS {
+        let node = context.same_node(until).await?;
+        check(context, &node)?;
+        let permit = context.permit(Intent::Cordon).await?;
+        let mark = Mark {
+            config: context.cluster.config.clone(),
+            table: context.outage.table.clone(),
+            run: context.cluster.run.clone(),
+            since: clock::now(),
+            phase: Some(Phase::Cordoned),
+        };
+        match context.cluster.acts.cordon(permit, &node, &CordonWrite { mark }).await {
+            Ok(node) => return prove(context, node),
+            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
+            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
+                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
+            }
+            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
+                pause(context, message.raw(), retry_after, since, until).await?;
+            }
+            Err(ActError::Unclear { cause, .. }) => {
+                // It may have happened; the node itself tells.
+                context.bear(&cause, since, until).await.ok();
+                let node = context.same_node(until).await?;
+                if is_ours(context, &node) {
+                    return prove(context, node);
+                }
+            }
+            Err(error) => return Err(StepError::from_act(&error).advise(advice(&error))),
+        }
+    }
+    Err(StepError::new(FailureKind::Refused, "the node was written by others each time it was to be cordoned"))
+}
+
+fn advice(error: &ActError) -> String {
+    match error {
+        ActError::Refused { refusal: Refusal::Forbidden { .. }, .. } => {
+            "give this identity the right to patch nodes (deploy/ has the roles)".to_owned()
+        }
+        ActError::Refused { refusal, .. } => format!("see what the API server says{}", said(refusal)),
+        ActError::Unclear { .. } => "look at the node before anything else".to_owned(),
+    }
+}
+
+pub(super) async fn pause(
+    context: &StepContext,
+    message: &str,
+    retry_after: Option<Duration>,
+    since: Instant,
+    until: Instant,
+) -> Result<(), StepError> {
+    /// The pause where the server names none.
+    const PAUSE: Duration = Duration::from_secs(1);
+    context.waits(WaitFor::ApiServer(crate::model::Foreign::new(message)), since, until).await?;
+    tokio::time::sleep(retry_after.unwrap_or(PAUSE).min(Duration::from_secs(30))).await;
+    Ok(())
+}
+
+fn check(context: &StepContext, node: &Node) -> Result<(), StepError> {
+    for precondition in &context.step.requires {
+        match precondition {
+            Precondition::NodeUid(uid) => {
+                if node.uid != *uid {
+                    return Err(StepError::stale("the node was replaced by another of the same name"));
+                }
+            }
+            Precondition::BootId(boot_id) => {
+                if node.boot_id != *boot_id {
+                    return Err(StepError::stale("the node has booted since the plan was made"));
+                }
+            }
+            Precondition::NotCordoned => {
+                if node.is_unschedulable() && !is_ours(context, node) {
+                    return Err(StepError::stale("the node was cordoned by somebody else"));
+                }
+            }
+            Precondition::CordonOurs => {
+                if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.config == context.cluster.config) {
+                    return Err(StepError::stale("the cordon on the node is no longer ours"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(context: &StepContext, node: &Node) -> bool {
+    matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run)
+}
+
+fn prove(context: &StepContext, node: Node) -> Result<Evidence, StepError> {
+    let ours = is_ours(context, &node);
+    context.cluster.live.read_node(node);
+    if ours {
+        context.notes().cordoned_at = Some(clock::monotonic());
+        Ok(Evidence::Cordoned)
+    } else {
+        Err(StepError::new(FailureKind::Refused, "the node was written but does not carry our cordon")
+            .advise("look for a webhook or controller that rewrites nodes"))
+    }
+}

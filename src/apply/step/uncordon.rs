@@ -1,0 +1,168 @@
+//! Uncordon: one guarded PATCH that makes the node schedulable, takes our marks off and restores the autoscaler's
+//! annotation.
+//!
+//! Only a cordon that is ours is taken off. Where a reboot pod existed, the node stays cordoned until that pod is
+//! confirmed gone or ended: a pod that could still fire must not meet new pods.
+
+use std::time::Duration;
+
+use super::super::context::{StepContext, StepError};
+use super::cordon::pause;
+use crate::model::{Cordon, Foreign, LastReboot, Node, Phase};
+use crate::plan::Why;
+use crate::provider::{ActError, RebootPodState, Refusal, UncordonWrite, clock};
+use crate::run::{Evidence, FailureKind, Intent, WaitFor};
+
+/// The time limit of the PATCH with its retries: an API server that is away for a minute must not leave a node cordoned.
+const TIMEOUT: Duration = Duration::from_secs(3 * 60);
+/// The longest wait for the reboot pod to end after it was told to: its grace and then some.
+const POD_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
+pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
+    if context.notes().reboot_pod {
+        end_reboot_pod(context).await?;
+    }
+    let since = clock::monotonic();
+    let until = since + TIMEOUT;
+    let write = UncordonWrite { last_reboot: last_reboot(context) };
+    loop {
+        let node = context.same_node(until).await?;
+        match &node.cordon {
+            Some(Cordon::Marked(mark))
+                if mark.run == context.cluster.run
+                    || (context.outage.already_out && mark.config == context.cluster.config) => {}
+            Some(Cordon::Marked(_) | Cordon::Foreign { .. }) => {
+                return Err(StepError::stale("somebody else has cordoned the node meanwhile; their cordon stays"));
+            }
+            None if node.mark.is_none() => {
+                context.cluster.live.hold(context.node_name(), false);
+                return Ok(Evidence::AlreadyHeld);
+            }
+            // Somebody uncordoned it; our marks still have to go.
+            None => {}
+        }
+        let permit = context.permit(Intent::Uncordon).await?;
+        match context.cluster.acts.uncordon(permit, &node, &write).await {
+            Ok(node) => return prove(context, node),
+            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
+            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
+                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
+            }
+            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
+                pause(context, message.raw(), retry_after, since, until).await?;
+            }
+            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
+            Err(error) => return Err(StepError::from_act(&error)),
+        }
+        if clock::monotonic() >= until {
+            return Err(StepError::new(FailureKind::TimedOut, "the node could not be uncordoned in time"));
+        }
+    }
+}
+
+fn prove(context: &StepContext, node: Node) -> Result<Evidence, StepError> {
+    let free = !node.is_unschedulable() && node.mark.is_none();
+    context.cluster.live.read_node(node);
+    if free {
+        context.cluster.live.hold(context.node_name(), false);
+        Ok(Evidence::Uncordoned)
+    } else {
+        Err(StepError::new(FailureKind::Refused, "the node was written but is still unschedulable or marked")
+            .advise("look for a webhook or controller that rewrites nodes"))
+    }
+}
+
+fn last_reboot(context: &StepContext) -> Option<LastReboot> {
+    let notes = context.notes();
+    let (_, boot_id) = notes.booted.clone()?;
+    let seconds = |from: Option<tokio::time::Instant>, to: Option<tokio::time::Instant>| {
+        let span = from.zip(to).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
+        u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
+    };
+    let reason = context
+        .outage
+        .why
+        .iter()
+        .find_map(|why| match why {
+            Why::RebootRequired(reason) => Some(reason.clone()),
+            Why::KuredWants(_) => Some(Foreign::new("kured asked for it")),
+            Why::UptimeExceeded { .. } => Some(Foreign::new("max_uptime")),
+            Why::BootedBefore { .. } => Some(Foreign::new("booted_after")),
+            Why::OutOfService(_) | Why::ReleasedFromService => None,
+        })
+        .unwrap_or_default();
+    Some(LastReboot {
+        at: clock::now(),
+        run: context.cluster.run.clone(),
+        boot_id,
+        reason,
+        drain_seconds: seconds(notes.cordoned_at, notes.drained_at),
+        boot_seconds: seconds(notes.requested_at, notes.ready_at),
+    })
+}
+
+/// Deletes the reboot pod and waits until it is gone or has ended.
+async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
+    let since = clock::monotonic();
+    let until = since + POD_TIMEOUT;
+    let (node, run) = (context.node_name(), &context.cluster.run);
+    let mut told = false;
+    loop {
+        match context.cluster.acts.reboot_pod(node, run).await {
+            Ok(RebootPodState::Absent) => return Ok(()),
+            Ok(state) => {
+                let ended = matches!(state, RebootPodState::Ended(_));
+                if !told {
+                    let permit = context.permit(Intent::DeleteRebootPod).await?;
+                    match context.cluster.acts.delete_reboot_pod(permit, node, run).await {
+                        Ok(()) | Err(ActError::Refused { refusal: Refusal::NotFound, .. }) => told = true,
+                        Err(ActError::Unclear { .. }) => {}
+                        Err(error @ ActError::Refused { .. }) => {
+                            if !ended && clock::monotonic() >= until {
+                                return Err(StepError::from_act(&error));
+                            }
+                        }
+                    }
+                }
+                if ended {
+                    return Ok(());
+                }
+            }
+            Err(error) => context.bear(&error, since, until).await?,
+        }
+        if clock::monotonic() >= until {
+            return Err(StepError::new(FailureKind::TimedOut, "the reboot pod does not end, and might still fire")
+                .advise(format!(
+                    "delete pod haulout-system/{} and, once it is gone, uncordon the node",
+                    crate::model::reboot_pod_name(node, run)
+                )));
+        }
+        context.waits(WaitFor::RebootPodToEnd, since, until).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// The phases of a node whose cordon stays although its run is over, kept here with the rest of a node's end.
+pub(super) async fn settle(context: &StepContext) -> Result<(), StepError> {
+    let since = clock::monotonic();
+    let until = since + TIMEOUT;
+    loop {
+        let node = context.same_node(until).await?;
+        if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run) {
+            return Ok(());
+        }
+        let permit = context.permit(Intent::Phase(Phase::Drained)).await?;
+        match context.cluster.acts.settle_cordon(permit, &node).await {
+            Ok(node) => {
+                context.cluster.live.read_node(node);
+                return Ok(());
+            }
+            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
+            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
+            Err(error) => return Err(StepError::from_act(&error)),
+        }
+        if clock::monotonic() >= until {
+            return Err(StepError::new(FailureKind::TimedOut, "the node's marks could not be settled in time"));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What may be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{BootId, NodeName, RebootMethod, RunId, Uid};
+
+/// Plan and apply maintenance on Kubernetes clusters: say what state you want, see what would be done, then do it
+///
+/// haulout reads the maintenance state that you want from a TOML file (no node waits for a reboot; this node is out of
+/// service), looks at the live clusters, and plans cordons, drains, reboots and uncordons under your limits and
+/// disruption budgets. Nothing is changed before you have seen the plan and said yes.
+#[derive(Debug, Parser)]
+#[command(name = "haulout", version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Colour::Auto, global = true, value_name = "WHEN")]
+    pub(super) color: Colour,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  haulout validate                 check ./haulout.toml, with every problem at once
+  haulout plan                     show what would be done, and change nothing
+  haulout apply                    show it, ask, do it
+  haulout plan --detailed-exitcode exit 2 when something is to do, for pipelines
+
+Exit codes:
+  0 fine   1 error   2 something is to do (plan --detailed-exitcode)   3 fmt --check differs
+  4 nothing could be done (all blocked or unknown)   5 locked by another run   7 interrupted
+  8 some steps failed   9 done, but something wanted remains   64 wrong usage";
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Check a config without looking at any cluster
+    #[command(after_help = "Examples:\n  haulout validate\n  haulout validate clusters/prod/haulout.toml")]
+    Validate(ConfigPath),
+    /// Rewrite a config in its canonical layout; comments stay
+    #[command(
+        after_help = "Examples:\n  haulout fmt\n  haulout fmt --check    exit 3 if it is not in its canonical layout\n  haulout fmt --diff     show what would change, and change nothing"
+    )]
+    Fmt(Fmt),
+    /// Print the JSON Schema of a format
+    #[command(
+        after_help = "Examples:\n  haulout schema config > config.v1.json\n\nThe first line of a config can name it for editors:\n  #:schema ./config.v1.json"
+    )]
+    Schema(Schema),
+    /// Show what would be done, and change nothing
+    #[command(
+        after_help = "Examples:\n  haulout plan\n  haulout plan --target node/aks-np1-000003\n  haulout plan --format json | jq .summary\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z   plan without any network"
+    )]
+    Plan(Plan),
+    /// Do what is wanted: plan, show, ask, execute, look again
+    #[command(
+        after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1"
+    )]
+    Apply(Apply),
+    /// Write what is observed of a cluster, as JSON
+    #[command(
+        after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
+    )]
+    Snapshot(Snapshot),
+    /// What runs on nodes, in pods that haulout or deploy/ creates
+    #[command(subcommand)]
+    Node(Node),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigPath {
+    /// The config, or the folder it is in
+    #[arg(value_name = "PATH", default_value = "haulout.toml")]
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fmt {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    /// Change nothing; exit 3 if the file is not in its canonical layout
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Change nothing; print what would change as a unified diff
+    #[arg(long)]
+    pub(super) diff: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Schema {
+    /// Which format
+    #[arg(value_enum, default_value_t = SchemaOf::Config)]
+    pub(super) of: SchemaOf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// The config file
+    Config,
+    /// The file that describes a simulated cluster
+    Sandbox,
+    /// What `plan --format json` prints
+    Plan,
+    /// The journal of a run
+    Run,
+    /// What `snapshot` writes
+    Snapshot,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Only these: NODE, node/NODE, pool/POOL or CLUSTER/node/NODE; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    pub(super) target: Vec<String>,
+    /// All but these; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    pub(super) exclude: Vec<String>,
+    /// Only this cluster of the config; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Vec<String>,
+}
+
+impl Selection {
+    /// As the planner takes it. Clusters are chosen before anything is observed.
+    pub(super) fn to_plan(&self) -> crate::plan::Selection {
+        crate::plan::Selection { target: self.target.clone(), exclude: self.exclude.clone(), cluster: Vec::new() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reach {
+    /// The kubeconfig to use, in place of KUBECONFIG and the default one
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// In which form to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Exit 2 when something is to do, blocked or unknown; 0 only when it is proved that nothing is
+    #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+    /// Plan from what `haulout snapshot` wrote, with no network; may be repeated, one per cluster
+    #[arg(long, value_name = "FILE")]
+    pub(super) snapshot: Vec<PathBuf>,
+    /// The moment to plan for, with --snapshot: RFC 3339, such as 2026-11-23T22:00:00Z; default: when it was taken
+    #[arg(long, value_name = "TIME", requires = "snapshot")]
+    pub(super) now: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// For programs: see `haulout schema plan`
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) auto_approve: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Snapshot {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    /// Which cluster of the config; needed where it has several
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Option<String>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    /// Report on the node whether it waits for a reboot (runs in the DaemonSet of deploy/agent.yaml)
+    Agent(NodeAgent),
+    /// Reboot the node when its Node object says so (runs in the pod that `apply` creates)
+    Reboot(NodeReboot),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NodeAgent {
+    /// The node that it runs on
+    #[arg(long, env = "NODE_NAME", value_parser = |text: &str| NodeName::new(text))]
+    pub(super) node: NodeName,
+    /// Where the host's files are mounted
+    #[arg(long, default_value = "/host", value_name = "FOLDER")]
+    pub(super) host_root: PathBuf,
+    /// A file whose presence asks for a reboot, as on the host; may be repeated
+    /// [default: /var/run/reboot-required and /run/reboot-required]
+    #[arg(long, value_name = "FILE")]
+    pub(super) sentinel: Vec<PathBuf>,
+    /// How often to look, such as 60s
+    #[arg(long, default_value = "60s", value_parser = |text: &str| text.parse::<jiff::SignedDuration>())]
+    pub(super) interval: jiff::SignedDuration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct NodeReboot {
+    /// Only say by the exit code whether the reboot pod is armed (its readiness probe)
+    #[arg(long, exclusive = true)]
+    pub(super) armed: bool,
+    /// The node that it runs on
+    #[arg(long, required_unless_present = "armed", value_parser = |text: &str| NodeName::new(text))]
+    pub(super) node: Option<NodeName>,
+    /// The UID of its Node object
+    #[arg(long, required_unless_present = "armed", value_parser = |text: &str| Uid::new(text))]
+    pub(super) node_uid: Option<Uid>,
+    /// The boot id that may be ended
+    #[arg(long, required_unless_present = "armed", value_parser = |text: &str| BootId::new(text))]
+    pub(super) boot_id: Option<BootId>,
+    /// The run that asks
+    #[arg(long, required_unless_present = "armed", value_parser = |text: &str| RunId::new(text))]
+    pub(super) run: Option<RunId>,
+    /// Nothing is done after this moment
+    #[arg(long, required_unless_present = "armed", value_name = "TIME")]
+    pub(super) not_after: Option<jiff::Timestamp>,
+    /// How to reboot
+    #[arg(long, required_unless_present = "armed", value_parser = method)]
+    pub(super) method: Option<RebootMethod>,
+}
+
+fn method(text: &str) -> Result<RebootMethod, String> {
+    match text {
+        "signal" => Ok(RebootMethod::Signal),
+        "command" => Ok(RebootMethod::Command),
+        other => Err(format!("{} is neither signal nor command", crate::model::sanitise(other))),
+    }
+}
+
+/// The arguments as typed, for the parser.
+pub(super) fn typed() -> Vec<OsString> {
+    std::env::args_os().collect()
+}

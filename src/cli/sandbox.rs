@@ -1,0 +1,99 @@
+//! Simulated clusters in this process: their files, and where their state is kept.
+//!
+//! The state lies in `.haulout/NAME.json` beside the config, so that plan, apply and plan again behave as on a real
+//! cluster. It is written before each answer: killing this process kills the cluster too, and what was told must stay
+//! true.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::Failure;
+use super::load;
+use crate::model::{ClusterName, sanitise};
+use crate::provider::clock;
+use crate::twin::{Sandbox, SandboxFile, Store};
+
+/// The largest description or manifest that is read.
+const FILE_MAX: u64 = 16 << 20;
+/// The largest state that is read.
+const STATE_MAX: u64 = 512 << 20;
+
+/// A simulated cluster that is running. While it does, no other process may open it.
+pub(super) struct Running {
+    sandbox: Sandbox,
+    _lock: File,
+}
+
+impl Running {
+    /// Its API.
+    pub(super) fn router(&self) -> axum::Router {
+        self.sandbox.router()
+    }
+}
+
+/// Opens the simulated cluster that `file` describes; all paths start from the folder of the config.
+pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path) -> Result<Running, Failure> {
+    let described = folder.join(file);
+    let text = text(&described, "description of a simulated cluster")?;
+    let description = SandboxFile::parse(&described.display().to_string(), &text)?;
+    let beside = described.parent().unwrap_or(folder);
+    let manifests = description
+        .manifests
+        .iter()
+        .map(|manifest| {
+            let path = beside.join(manifest);
+            Ok((path.display().to_string(), self::text(&path, "manifest")?))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+
+    let kept = folder.join(".haulout");
+    let shown = sanitise(&kept.display().to_string()).to_string();
+    let failed = |error: &io::Error| {
+        Failure::io(
+            format!("keep the state of the simulated cluster {name} in {shown}"),
+            error,
+            "make the folder of the config writable, or copy the config elsewhere",
+        )
+    };
+    std::fs::create_dir_all(&kept).map_err(|error| failed(&error))?;
+    let lock = File::create(kept.join(format!("{name}.lock"))).map_err(|error| failed(&error))?;
+    if let Err(error) = lock.try_lock() {
+        return Err(match error {
+            std::fs::TryLockError::WouldBlock => Failure::input(
+                format!("the simulated cluster {name} is in use by another haulout"),
+                "wait until that has ended: a simulated cluster lives in one process at a time",
+            ),
+            std::fs::TryLockError::Error(error) => failed(&error),
+        });
+    }
+    let state_file = kept.join(format!("{name}.json"));
+    let state =
+        if state_file.exists() { Some(load::read(&state_file, "simulated cluster's state", STATE_MAX)?) } else { None };
+    let store = Arc::new(StateFile { next: state_file.with_extension("json.new"), path: state_file });
+    let sandbox = Sandbox::open(&description, &manifests, state.as_deref(), Arc::new(clock::now), store)?;
+    Ok(Running { sandbox, _lock: lock })
+}
+
+fn text(path: &Path, what: &str) -> Result<String, Failure> {
+    let bytes = load::read(path, what, FILE_MAX)?;
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::input(format!("{} is not UTF-8", sanitise(&path.display().to_string())), "save it as UTF-8")
+    })
+}
+
+/// The file of a state, put in place at once: whoever reads it sees the old state or the new one, whole.
+struct StateFile {
+    path: PathBuf,
+    next: PathBuf,
+}
+
+impl Store for StateFile {
+    fn save(&self, state: &[u8]) -> io::Result<()> {
+        // Not fsynced: a killed process loses nothing that the kernel has, and a simulated cluster need not outlive a
+        // power cut.
+        std::fs::write(&self.next, state)?;
+        std::fs::rename(&self.next, &self.path)
+    }
+}

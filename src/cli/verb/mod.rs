@@ -1,0 +1,9 @@
+//! One file per verb.
+
+pub(super) mod apply;
+pub(super) mod fmt;
+pub(super) mod node;
+pub(super) mod plan;
+pub(super) mod schema;
+pub(super) mod snapshot;
+pub(super) mod validate;

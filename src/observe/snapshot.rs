@@ -1,0 +1,178 @@
+//! The reads, and how a snapshot is put together of them.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+
+use super::gap::{of_failure, of_objects};
+use crate::model::{
+    Advice, Budgets, ClusterName, ControlPlane, DaemonSet, Explain, Foreign, Gap, GapSubject, Kind, Node, NodeName,
+    Pod, Snapshot, Uid,
+};
+use crate::provider::{ClusterReads, LockActs, PodScope, ReadError, ReadErrorKind};
+
+/// How often a list is begun anew that grew too old while it was read.
+const RESTARTS: u32 = 3;
+
+/// A cluster of which nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// Its nodes cannot be read.
+    #[error("observe cluster {cluster}")]
+    Nodes {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+}
+
+impl Explain for ObserveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Nodes { source, .. } => source.kind(),
+        }
+    }
+
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Nodes { source, .. } if source.kind == ReadErrorKind::Forbidden => {
+                Some(Advice::new("allow get, list and watch on nodes; without them nothing can be planned"))
+            }
+            Self::Nodes { source, .. } => source.advice(),
+        }
+    }
+}
+
+/// Observes a cluster. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
+/// gap about it. Sends only requests that read.
+///
+/// # Errors
+/// [`ObserveError`] when the nodes cannot be read.
+pub async fn observe(
+    reads: &dyn ClusterReads,
+    lock: Option<&dyn LockActs>,
+    cluster: ClusterName,
+    now: fn() -> Timestamp,
+) -> Result<Snapshot, ObserveError> {
+    let held = async {
+        match lock {
+            Some(lock) => lock.read_lease().await,
+            None => Ok(None),
+        }
+    };
+    // Seven reads at most are under way at the same time, each of its own kind: that is the bound.
+    let (nodes, pods, budgets, daemon_sets, version, identity, held) = futures::join!(
+        whole(|| reads.nodes()),
+        whole(|| reads.pods(PodScope::Cluster)),
+        whole(|| reads.budgets()),
+        whole(|| reads.daemon_sets()),
+        reads.version(),
+        reads.identity(),
+        held,
+    );
+
+    let mut gaps = Vec::new();
+    let (nodes, bad) = nodes.map_err(|source| ObserveError::Nodes { cluster: cluster.clone(), source })?;
+    note(&mut gaps, "nodes", bad);
+    let pods_read = pods.is_ok();
+    let pods = or_gap(&mut gaps, GapSubject::Pods, "pods", pods);
+    if !pods_read {
+        let why = Foreign::new("etcd's members are counted by their pods, and those could not be read");
+        let remedy = "allow list on pods in all namespaces".to_owned();
+        gaps.push(Gap { subject: GapSubject::Etcd, why, remedy });
+    }
+    let budgets = or_gap(&mut gaps, GapSubject::Budgets, "poddisruptionbudgets", budgets);
+    let daemon_sets: Vec<DaemonSet> = or_gap(&mut gaps, GapSubject::DaemonSets, "daemonsets", daemon_sets);
+    let version = version.unwrap_or_else(|error| {
+        gaps.push(of_failure(GapSubject::Version, &error));
+        Foreign::default()
+    });
+    let identity = identity.map_err(|error| gaps.push(of_failure(GapSubject::Identity, &error))).ok();
+    let lock = match held {
+        Ok(lease) => lease.and_then(|lease| Some((lease.holder?, lease.renewed_at.unwrap_or(Timestamp::UNIX_EPOCH)))),
+        Err(error) => {
+            gaps.push(of_failure(GapSubject::Lock, &error));
+            None
+        }
+    };
+
+    let mut snapshot = Snapshot {
+        cluster,
+        via: reads.via(),
+        identity,
+        version,
+        taken_at: now(),
+        control_plane: control_plane(&pods),
+        nodes: by_name(nodes),
+        pods,
+        budgets: Budgets::new(budgets),
+        daemon_sets: daemon_sets.into_iter().map(|set| (set.uid.clone(), set)).collect::<BTreeMap<Uid, _>>(),
+        lock,
+        sandbox: reads.is_sandbox(),
+        gaps,
+    };
+    snapshot.sort();
+    Ok(snapshot)
+}
+
+type Batches<'a, T> = BoxStream<'a, Result<(Vec<T>, u32), ReadError>>;
+
+/// Reads a list to its end. A list that grew too old on the way is begun anew: what was read of it must not be mixed
+/// with a later state.
+async fn whole<'a, T>(list: impl Fn() -> Batches<'a, T>) -> Result<(Vec<T>, u32), ReadError> {
+    let mut restarts = 0;
+    'anew: loop {
+        let (mut all, mut bad) = (Vec::new(), 0);
+        let mut batches = list();
+        while let Some(batch) = batches.next().await {
+            match batch {
+                Ok((more, worse)) => {
+                    all.extend(more);
+                    bad += worse;
+                }
+                Err(error) if error.kind == ReadErrorKind::Expired && restarts < RESTARTS => {
+                    restarts += 1;
+                    continue 'anew;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok((all, bad));
+    }
+}
+
+fn note(gaps: &mut Vec<Gap>, what: &str, bad: u32) {
+    if bad > 0 {
+        gaps.push(of_objects(what, bad));
+    }
+}
+
+fn or_gap<T>(gaps: &mut Vec<Gap>, subject: GapSubject, what: &str, read: Result<(Vec<T>, u32), ReadError>) -> Vec<T> {
+    match read {
+        Ok((all, bad)) => {
+            note(gaps, what, bad);
+            all
+        }
+        Err(error) => {
+            gaps.push(of_failure(subject, &error));
+            Vec::new()
+        }
+    }
+}
+
+fn by_name(nodes: Vec<Node>) -> BTreeMap<NodeName, Node> {
+    nodes.into_iter().map(|node| (node.name.clone(), node)).collect()
+}
+
+/// The etcd members that run as static pods of kubeadm: the only ones that can be seen through the API.
+fn control_plane(pods: &[Pod]) -> ControlPlane {
+    let members = pods.iter().filter(|pod| {
+        pod.key.namespace.as_str() == "kube-system"
+            && pod.shape.labels.get("component").is_some_and(|component| &**component == "etcd")
+    });
+    ControlPlane { etcd_members: members.filter_map(|pod| Some((pod.node.clone()?, pod.status.ready))).collect() }
+}

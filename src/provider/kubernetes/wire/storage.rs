@@ -1,0 +1,85 @@
+//! Small kinds that are looked at only while a node comes back: volume attachments and certificate requests.
+
+use serde::Deserialize;
+
+use super::meta::{Condition, Meta};
+
+/// `storage.k8s.io/v1.VolumeAttachment`.
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct VolumeAttachment {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<Meta>,
+    #[prost(message, optional, tag = "2")]
+    spec: Option<VolumeAttachmentSpec>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct VolumeAttachmentSpec {
+    #[prost(message, optional, tag = "2")]
+    source: Option<VolumeAttachmentSource>,
+    #[prost(string, tag = "3")]
+    node_name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct VolumeAttachmentSource {
+    #[prost(string, tag = "1")]
+    persistent_volume_name: String,
+}
+
+impl VolumeAttachment {
+    /// The name of the volume, where the attachment is one of `node`. The object exists until the volume is detached.
+    pub(in super::super) fn volume_on(self, node: &str) -> Option<String> {
+        let spec = self.spec?;
+        if spec.node_name != node {
+            return None;
+        }
+        let volume = spec.source.map(|source| source.persistent_volume_name).filter(|name| !name.is_empty());
+        // An inline volume has no PersistentVolume; the attachment's own name then has to do.
+        volume.or_else(|| self.metadata.map(|meta| meta.name))
+    }
+}
+
+/// `certificates.k8s.io/v1.CertificateSigningRequest`.
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct CertificateSigningRequest {
+    #[prost(message, optional, tag = "2")]
+    spec: Option<CertificateSigningRequestSpec>,
+    #[prost(message, optional, tag = "3")]
+    status: Option<CertificateSigningRequestStatus>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CertificateSigningRequestSpec {
+    #[prost(string, tag = "2")]
+    username: String,
+    #[prost(string, tag = "7")]
+    signer_name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default)]
+struct CertificateSigningRequestStatus {
+    /// Of these only `type` has the number of `metav1.Condition`, and only that is read.
+    #[prost(message, repeated, tag = "1")]
+    conditions: Vec<Condition>,
+}
+
+/// Who signs the certificates that kubelets serve with.
+pub(in super::super) const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
+
+impl CertificateSigningRequest {
+    /// Whether it asks for a serving certificate of `node` and nobody has decided on it yet.
+    pub(in super::super) fn is_pending_serving(&self, node: &str) -> bool {
+        let asks = self.spec.as_ref().is_some_and(|spec| {
+            spec.signer_name == SERVING_SIGNER && spec.username.strip_prefix("system:node:") == Some(node)
+        });
+        // Approved, Denied and Failed are all the conditions there are: none of them is what `kubectl` calls Pending.
+        asks && self.status.as_ref().is_none_or(|status| status.conditions.is_empty())
+    }
+}

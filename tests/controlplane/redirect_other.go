@@ -1,0 +1,13 @@
+//go:build !linux
+
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// redirect makes the file descriptor of to point at the file from.
+func redirect(from, to *os.File) error {
+	return syscall.Dup2(int(from.Fd()), int(to.Fd()))
+}

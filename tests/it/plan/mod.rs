@@ -1,0 +1,11 @@
+//! Planning: from config and snapshot to a checked plan.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
+
+mod blocked;
+mod checker;
+mod large;
+mod properties;
+mod scene;
+mod shape;
+mod triggers;

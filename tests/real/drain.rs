@@ -1,0 +1,104 @@
+//! One node's drain beside `kubectl drain` on the same scene: requests counted from the audit log, and time.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use super::cluster::ControlPlane;
+use super::scene::{self, SimNode};
+use super::thin::wait_for_nodes;
+
+/// A node full of pods: it is the only one while they are placed.
+fn scene() -> Result<ControlPlane, Failed> {
+    let plane = ControlPlane::start(&[])?;
+    let node = |name: &str| {
+        scene::node(&SimNode { name: name.to_owned(), pool: "np1", zone: "z1", asks: None, unschedulable: false })
+    };
+    plane.create(&node("node-a"))?;
+    wait_for_nodes(&plane, 1)?;
+    let mut manifest = scene::namespace("shop");
+    for (app, replicas, budget) in [("web", 12, "maxUnavailable: 3"), ("api", 8, "minAvailable: 6"), ("worker", 10, "")]
+    {
+        manifest += &scene::deployment("shop", app, replicas);
+        if !budget.is_empty() {
+            manifest += &scene::budget("shop", app, budget);
+        }
+    }
+    plane.create(&(manifest + &scene::namespace("infra") + &scene::daemon_set("infra", "logs")))?;
+    plane.until("all pods Ready", Duration::from_secs(60), |plane| {
+        let deployments = plane.get(&["deployments", "-A"])?;
+        let budgets = plane.get(&["pdb", "-A"])?;
+        let items = |value: &Value| value["items"].as_array().cloned().unwrap_or_default();
+        Ok(items(&deployments).iter().all(|one| one["status"]["availableReplicas"] == one["spec"]["replicas"])
+            && items(&budgets).iter().all(|one| one["status"]["currentHealthy"] == one["status"]["expectedPods"]))
+    })?;
+    plane.create(&node("node-b"))?;
+    wait_for_nodes(&plane, 2)?;
+    Ok(plane)
+}
+
+/// All requests but discovery and Leases.
+fn counted(events: &[Value]) -> usize {
+    events
+        .iter()
+        .filter(|event| event["stage"] == "ResponseComplete" || event["verb"] == "watch")
+        .filter(|event| event["stage"] != "ResponseComplete" || event["verb"] != "watch")
+        .filter(|event| event["objectRef"]["resource"] != "leases")
+        .filter(|event| {
+            let uri = event["requestURI"].as_str().unwrap_or_default();
+            let path = uri.split('?').next().unwrap_or_default();
+            let discovery = ["/api", "/apis", "/version", "/api/v1", "/openapi"];
+            !(discovery.contains(&path)
+                || path.starts_with("/openapi")
+                || path.matches('/').count() == 3 && path.starts_with("/apis/"))
+        })
+        .count()
+}
+
+pub(crate) fn one_drain_beside_kubectl() -> Result<(), Failed> {
+    let plane = scene()?;
+    let began = Instant::now();
+    plane.kubectl(&["drain", "node-a", "--ignore-daemonsets"])?;
+    let kubectl_took = began.elapsed();
+    let kubectl = counted(
+        &plane
+            .requests("")?
+            .into_iter()
+            .filter(|event| {
+                let agent = event["userAgent"].as_str().unwrap_or_default();
+                agent.starts_with("kubectl") || agent.contains("controlplane/")
+            })
+            .filter(|event| {
+                // What the scenario itself asked for through kubectl: manifests, and lists for its waits.
+                let uri = event["requestURI"].as_str().unwrap_or_default();
+                uri.contains("/eviction")
+                    || uri.contains("spec.nodeName")
+                    || uri.contains("/pods/")
+                    || uri.contains("/nodes/node-a")
+                    || uri.contains("/daemonsets/")
+            })
+            .collect::<Vec<_>>(),
+    );
+    drop(plane);
+
+    let plane = scene()?;
+    let config = plane.config("[out_of_service.disk]\nnodes = [\"node-a\"]\nreason = \"disk\"\n")?;
+    let said = plane
+        .haulout(&["apply", config.to_str().ok_or("path")?, "--auto-approve"], Duration::from_secs(120))?
+        .expect(0)?;
+    let events = plane.requests("haulout/")?;
+    let ours = counted(&events);
+    eprintln!("drain: haulout {ours} requests in {:?}; kubectl {kubectl} requests in {kubectl_took:?}", said.took);
+    if ours * 2 > kubectl {
+        let lines: Vec<String> = events
+            .iter()
+            .map(|event| format!("{} {} {}", event["stage"], event["verb"], event["requestURI"]))
+            .collect();
+        return Err(format!("{ours} requests, more than half of kubectl's {kubectl}:\n{}", lines.join("\n")).into());
+    }
+    if said.took > kubectl_took {
+        return Err(format!("{:?}, kubectl took {kubectl_took:?}", said.took).into());
+    }
+    Ok(())
+}
