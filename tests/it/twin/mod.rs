@@ -1,5 +1,7 @@
 //! The simulated cluster, through the door that haulout uses: its HTTP API.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
