@@ -51,19 +51,29 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  haulout validate\n  haulout validate clusters/prod/haulout.toml")]
     Validate(ConfigPath),
     /// Rewrite a config in its canonical layout; comments stay
-    #[command(after_help = "Examples:\n  haulout fmt\n  haulout fmt --check    exit 3 if it is not in its canonical layout\n  haulout fmt --diff     show what would change, and change nothing")]
+    #[command(
+        after_help = "Examples:\n  haulout fmt\n  haulout fmt --check    exit 3 if it is not in its canonical layout\n  haulout fmt --diff     show what would change, and change nothing"
+    )]
     Fmt(Fmt),
     /// Print the JSON Schema of a format
-    #[command(after_help = "Examples:\n  haulout schema config > config.v1.json\n\nThe first line of a config can name it for editors:\n  #:schema ./config.v1.json")]
+    #[command(
+        after_help = "Examples:\n  haulout schema config > config.v1.json\n\nThe first line of a config can name it for editors:\n  #:schema ./config.v1.json"
+    )]
     Schema(Schema),
     /// Show what would be done, and change nothing
-    #[command(after_help = "Examples:\n  haulout plan\n  haulout plan --target node/aks-np1-000003\n  haulout plan --format json | jq .summary\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z   plan without any network")]
+    #[command(
+        after_help = "Examples:\n  haulout plan\n  haulout plan --target node/aks-np1-000003\n  haulout plan --format json | jq .summary\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z   plan without any network"
+    )]
     Plan(Plan),
     /// Do what is wanted: plan, show, ask, execute, look again
-    #[command(after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1")]
+    #[command(
+        after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1"
+    )]
     Apply(Apply),
     /// Write what is observed of a cluster, as JSON
-    #[command(after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z")]
+    #[command(
+        after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
+    )]
     Snapshot(Snapshot),
     /// What runs on nodes, in pods that haulout or deploy/ creates
     #[command(subcommand)]

@@ -60,9 +60,10 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
 }
 
 fn block_on(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        Failure::io("start the runtime", &error, "check the limits on threads of this process")
-    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("start the runtime", &error, "check the limits on threads of this process"))?;
     let result = runtime.block_on(verb);
     // What is still under way now are watches; nothing that changes anything outlives its step.
     runtime.shutdown_background();

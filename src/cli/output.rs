@@ -51,12 +51,7 @@ impl Output {
         } else {
             PLAIN_WIDTH
         };
-        Self {
-            colour_out: colours(out),
-            colour_err: colours(err),
-            width,
-            live: err && !dumb && !env("CI"),
-        }
+        Self { colour_out: colours(out), colour_err: colours(err), width, live: err && !dumb && !env("CI") }
     }
 
     /// Prints data. A closed pipe is not an error: whoever read it has seen enough.

@@ -97,7 +97,11 @@ impl Screen {
         let standing = progress.standing();
         self.total.set_length(standing.all as u64);
         self.total.set_position((standing.done + standing.failed) as u64);
-        self.total.set_message(if standing.failed > 0 { format!(", {} failed", standing.failed) } else { String::new() });
+        self.total.set_message(if standing.failed > 0 {
+            format!(", {} failed", standing.failed)
+        } else {
+            String::new()
+        });
         let rows = progress.rows(clock::now());
         let shown = rows.len().min(ROWS);
         while self.rows.len() < shown {

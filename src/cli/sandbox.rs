@@ -69,7 +69,8 @@ pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path) -> Result<Run
         });
     }
     let state_file = kept.join(format!("{name}.json"));
-    let state = if state_file.exists() { Some(load::read(&state_file, "simulated cluster's state", STATE_MAX)?) } else { None };
+    let state =
+        if state_file.exists() { Some(load::read(&state_file, "simulated cluster's state", STATE_MAX)?) } else { None };
     let store = Arc::new(StateFile { next: state_file.with_extension("json.new"), path: state_file });
     let sandbox = Sandbox::open(&description, &manifests, state.as_deref(), Arc::new(clock::now), store)?;
     Ok(Running { sandbox, _lock: lock })

@@ -26,8 +26,7 @@ pub(super) fn selects(scope: &Scope, default: Default, node: &Node) -> bool {
             Default::Nothing => false,
         };
     }
-    scope.nodes.contains(&node.name)
-        || scope.selector.as_ref().is_some_and(|selector| selector.matches(&node.labels))
+    scope.nodes.contains(&node.name) || scope.selector.as_ref().is_some_and(|selector| selector.matches(&node.labels))
 }
 
 /// What is wrong with a scope as a whole: names that no node has, a selector that matches none.

@@ -94,6 +94,9 @@ impl World {
 
     fn create_for(&mut self, request: &Request, mut object: Value) -> Result<Response, Failure> {
         let kind = request.kind;
+        if !object.is_object() {
+            return Err(Failure::bad_request("the body of the request is no object"));
+        }
         if kind.is_namespaced() {
             let namespace = request.namespace.as_deref().unwrap_or_default();
             let given = object.namespace();
@@ -128,7 +131,7 @@ impl World {
         subresource: Option<Subresource>,
     ) -> Result<Response, Failure> {
         let known = self.found(key)?;
-        if body.name() != key.name {
+        if !body.is_object() || body.name() != key.name {
             return Err(Failure::bad_request("the name of the object does not match the name on the URL"));
         }
         let mut object = body.clone();
@@ -157,6 +160,9 @@ impl World {
         };
         let mut object = (*known).clone();
         patch(&mut object, kind, body)?;
+        if !object.is_object() {
+            return Err(Failure::bad_request("the patch leaves no object"));
+        }
         self.update(request, key, &known, object, operation, subresource)
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::kind::Kind;
-use super::manifest::depth;
+use super::manifest::{DEPTH_MAX, depth, options as yaml_options};
 use super::object::set;
 use super::patch::PatchKind;
 use super::path::Target;
@@ -31,8 +31,6 @@ use super::watch::Watch;
 pub(super) const GIT_VERSION: &str = "v1.37.2";
 /// The largest body of a request, as of the real server.
 const BODY_MAX: usize = 3 << 20;
-/// The deepest JSON that is taken; what is stored must be readable again.
-const DEPTH_MAX: usize = 64;
 /// How often a watch on which nothing happens says so.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// The longest that a watch sleeps without looking at the cluster.
@@ -185,7 +183,7 @@ fn parse(headers: &HeaderMap, bytes: &Bytes, patch: bool) -> Result<Value, Failu
     let value: Value = match given.as_str() {
         "application/apply-patch+yaml" | "application/yaml" => {
             let text = std::str::from_utf8(bytes).map_err(|_| Failure::bad_request("the body is not UTF-8"))?;
-            serde_saphyr::from_str(text).map_err(|error| {
+            serde_saphyr::from_str_with_options(text, yaml_options()).map_err(|error| {
                 Failure::bad_request(format!("the body cannot be read: {}", error.without_snippet()))
             })?
         }

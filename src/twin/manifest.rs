@@ -10,8 +10,9 @@ use super::world::World;
 
 /// The largest file that is read; a whole cluster of a thousand objects has less.
 const SIZE_MAX: usize = 8 << 20;
-/// The deepest that an object may be nested. Real ones stay below 20; what is saved must be readable again.
-const DEPTH_MAX: usize = 64;
+/// The deepest that an object may be nested. Real ones stay below 20, and reading recurses: a file must not be able to
+/// use up the stack. What is saved must be readable again, too.
+pub(super) const DEPTH_MAX: usize = 40;
 
 /// An object with the place that it came from.
 pub(super) struct Found {
@@ -47,9 +48,10 @@ pub(super) fn read(file: &str, text: &str, found: &mut Vec<Found>) -> Result<(),
     Ok(())
 }
 
-fn options() -> serde_saphyr::Options {
+/// How YAML is read, here and in requests.
+pub(super) fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: 2 * DEPTH_MAX },
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, flow_nesting_limit: DEPTH_MAX },
     }
 }
 

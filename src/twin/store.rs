@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kind::{Key, Kind};
-use super::object::{Look, key_of, set};
+use super::object::{key_of, set};
 
 /// How many changes are remembered for watches that resume; older ones answer 410.
 const REMEMBERED: usize = 8192;

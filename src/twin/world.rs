@@ -48,7 +48,7 @@ impl Default for Delays {
 }
 
 /// More steps than this between two moments mean that actors undo each other's work for ever.
-const STEPS_MAX: u32 = 200_000;
+const STEPS_MAX: u32 = 20_000;
 
 /// A simulated cluster.
 #[derive(Debug, Clone)]

@@ -6,4 +6,5 @@ mod node;
 mod plan;
 mod plans;
 mod render;
+mod twin;
 mod wire;

@@ -51,9 +51,9 @@ pub(crate) fn thirty_nodes_roll_under_budgets() -> Result<(), Failed> {
                 .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
         });
         let budgets = plane.get(&["pdb", "-A"])?;
-        let counted = budgets["items"].as_array().is_some_and(|all| {
-            all.iter().all(|one| one["status"]["currentHealthy"] == one["status"]["expectedPods"])
-        });
+        let counted = budgets["items"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| one["status"]["currentHealthy"] == one["status"]["expectedPods"]));
         Ok(items.len() == 90 + 9 + 90 && ready.count() == items.len() && counted)
     })?;
     let foreign = format!("node-{FOREIGN:02}");

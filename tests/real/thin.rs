@@ -16,9 +16,9 @@ pub(crate) fn wait_for_nodes(plane: &ControlPlane, count: usize) -> Result<(), F
                 let ready = node["status"]["conditions"]
                     .as_array()
                     .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
-                let tainted = node["spec"]["taints"].as_array().is_some_and(|taints| {
-                    taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
-                });
+                let tainted = node["spec"]["taints"]
+                    .as_array()
+                    .is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready"));
                 ready && !tainted && node["metadata"]["annotations"]["haulout.dev/reported-at"].is_string()
             }))
     })
@@ -118,11 +118,9 @@ pub(crate) fn out_of_service_and_back() -> Result<(), Failed> {
 pub(crate) fn no_terminal_no_work() -> Result<(), Failed> {
     let plane = ControlPlane::start(&[])?;
     let config = plane.config("[reboot.linux]\nwhen_required = true\n")?;
-    let said =
-        plane.haulout(&["apply", config.to_str().ok_or("path")?], Duration::from_secs(30))?.expect(1)?;
+    let said = plane.haulout(&["apply", config.to_str().ok_or("path")?], Duration::from_secs(30))?.expect(1)?;
     if !said.err.contains("--auto-approve") || !plane.requests("haulout/")?.is_empty() {
         return Err(said.all().into());
     }
     Ok(())
 }
-

@@ -131,8 +131,7 @@ fn node(seen: &mut Seen, object: &Value, limits: &Limits) {
     let count = |of: &dyn Fn(&(bool, String, String, Vec<String>)) -> bool| {
         seen.nodes.values().filter(|node| node.0 && of(node)).count()
     };
-    let (all, in_pool, in_zone) =
-        (count(&|_| true), count(&|node| node.1 == pool), count(&|node| node.2 == zone));
+    let (all, in_pool, in_zone) = (count(&|_| true), count(&|node| node.1 == pool), count(&|node| node.2 == zone));
     seen.most_out = seen.most_out.max(all);
     if all > limits.cluster || in_pool > limits.pool || in_zone > limits.zone {
         seen.violations.push(format!("{name}: {all} out in all, {in_pool} in pool {pool}, {in_zone} in zone {zone}"));

@@ -156,7 +156,8 @@ fn record(run: &RunId, plan: &Plan, output: &Output) -> Result<Recorded, Failure
     };
     let segment = Segment::open(&folder).map_err(|error| failed(&error))?;
     let path = segment.path().to_owned();
-    std::fs::write(folder.join("plan.json"), format::plan::write(plan, env!("CARGO_PKG_VERSION"))).map_err(|error| failed(&error))?;
+    std::fs::write(folder.join("plan.json"), format::plan::write(plan, env!("CARGO_PKG_VERSION")))
+        .map_err(|error| failed(&error))?;
     let (seen, events) = tokio::sync::mpsc::unbounded_channel();
     let reporter = progress::report(plan.clusters(), events, output).map_err(|error| failed(&error))?;
     let (journal, keeper) =

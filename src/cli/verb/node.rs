@@ -39,10 +39,18 @@ async fn agent(args: &NodeAgent, output: &Output) -> Result<Exit, Failure> {
             output.say(&format!("reported: {:?}, boot id {}", report.reboot, report.boot_id));
         }
         AgentNews::NotWritten(error, again) => {
-            output.say(&format!("failed to {}; trying again in {}s", crate::model::sanitise(&error.to_string()), again.as_secs()));
+            output.say(&format!(
+                "failed to {}; trying again in {}s",
+                crate::model::sanitise(&error.to_string()),
+                again.as_secs()
+            ));
         }
         AgentNews::NotExamined(error, again) => {
-            output.say(&format!("failed to {}; looking again in {}s", crate::model::sanitise(&error.to_string()), again.as_secs()));
+            output.say(&format!(
+                "failed to {}; looking again in {}s",
+                crate::model::sanitise(&error.to_string()),
+                again.as_secs()
+            ));
         }
     };
     let agent = AgentArgs { node: args.node.clone(), places, interval };

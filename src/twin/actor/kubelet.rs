@@ -292,6 +292,8 @@ fn obey(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
     machine.last_lease = Some(machine.renewed(now));
     machine.obey_at = None;
     machine.dark_until = Some(until);
+    // Nothing is written, but whoever counts the node's silence has to begin now.
+    world.wake();
     Some(until)
 }
 

@@ -217,7 +217,9 @@ fn names_that_no_node_has() {
     named.reboots.get_mut("linux").unwrap().scope.nodes = [name("aks-np1-000004")].into();
     named.protect.insert(
         table("keep"),
-        haulout::config::Protect { scope: Scope { clusters: super::scene::all(), nodes: [name("zzz")].into(), ..Scope::default() } },
+        haulout::config::Protect {
+            scope: Scope { clusters: super::scene::all(), nodes: [name("zzz")].into(), ..Scope::default() },
+        },
     );
     let scene = snapshot([node("aks-np1-000003", "np1", "z1")]);
     let planned = plan(&named, &scene);
