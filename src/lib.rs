@@ -11,47 +11,47 @@
 //!
 //! The library serves the binary and its tests; it is not a stable API.
 
-/// Nouns and arithmetic on them.
+// Nouns and arithmetic on them.
 pub mod model;
 
-/// The law that planner, executor and twin share.
+// The law that planner, executor and twin share.
 pub mod rules;
 
-/// TOML text → valid config.
+// TOML text → valid config.
 pub mod config;
 
-/// Config × snapshot → changes.
+// Config × snapshot → changes.
 pub mod diff;
 
-/// Changes → plan.
+// Changes → plan.
 pub mod plan;
 
-/// Events, waits, legal transitions.
+// Events, waits, legal transitions.
 pub mod run;
 
-/// Bytes ↔ domain.
+// Bytes ↔ domain.
 pub mod format;
 
-/// The record of a run.
+// The record of a run.
 pub mod journal;
 
-/// The outside.
+// The outside.
 pub mod provider;
 
-/// Reads → snapshot.
+// Reads → snapshot.
 pub mod observe;
 
-/// The executor.
+// The executor.
 pub mod apply;
 
-/// The simulated cluster.
+// The simulated cluster.
 pub mod twin;
 
-/// What people see.
+// What people see.
 pub mod render;
 
-/// What runs on nodes.
+// What runs on nodes.
 pub mod node;
 
-/// Arguments, terminal, exit codes: the composition root.
+// Arguments, terminal, exit codes: the composition root.
 pub mod cli;

@@ -1,5 +1,7 @@
 //! Every test that needs more than one module; one binary, so that it links once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod config;
 mod format;
 mod node;

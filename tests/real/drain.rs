@@ -20,7 +20,8 @@ fn scene() -> Result<ControlPlane, Failed> {
     wait_for_nodes(&plane, 1)?;
     let mut manifest = scene::namespace("shop");
     // Pods take two seconds to stop, as real ones do; the budgets let them go in rounds.
-    for (app, replicas, budget) in [("web", 6, "maxUnavailable: 1"), ("api", 8, "minAvailable: 6"), ("worker", 10, "")] {
+    for (app, replicas, budget) in [("web", 6, "maxUnavailable: 1"), ("api", 8, "minAvailable: 6"), ("worker", 10, "")]
+    {
         manifest += &scene::deployment("shop", app, replicas);
         if !budget.is_empty() {
             manifest += &scene::budget("shop", app, budget);
@@ -50,7 +51,9 @@ fn counted(events: &[Value]) -> usize {
             let uri = event["requestURI"].as_str().unwrap_or_default();
             let path = uri.split('?').next().unwrap_or_default();
             let discovery = ["/api", "/apis", "/version", "/api/v1", "/openapi"];
-            !(discovery.contains(&path) || path.starts_with("/openapi") || path.matches('/').count() == 3 && path.starts_with("/apis/"))
+            !(discovery.contains(&path)
+                || path.starts_with("/openapi")
+                || path.matches('/').count() == 3 && path.starts_with("/apis/"))
         })
         .count()
 }
@@ -67,8 +70,9 @@ pub(crate) fn one_drain_beside_kubectl() -> Result<(), Failed> {
 
     let plane = scene()?;
     let config = plane.config("[out_of_service.disk]\nnodes = [\"node-a\"]\nreason = \"disk\"\n")?;
-    let said =
-        plane.haulout(&["apply", config.to_str().ok_or("path")?, "--auto-approve"], Duration::from_secs(120))?.expect(0)?;
+    let said = plane
+        .haulout(&["apply", config.to_str().ok_or("path")?, "--auto-approve"], Duration::from_secs(120))?
+        .expect(0)?;
     let events = plane.requests("haulout/")?;
     let ours = counted(&events);
     eprintln!("drain: haulout {ours} requests in {:?}; kubectl {kubectl} requests in {kubectl_took:?}", said.took);

@@ -3,6 +3,9 @@
 //! `tests/run` builds the control plane and names it in HAULOUT_CONTROLPLANE. Without it every scenario is shown as
 //! ignored, by name, so that nobody takes a run without it for a full one.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured from outside is measured by the real clock")]
+#![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
+
 mod cluster;
 mod drain;
 mod reads;

@@ -18,10 +18,12 @@ pub(crate) struct Limits {
     pub(crate) zone: usize,
 }
 
+/// Out, pool, zone, boot ids in order.
+type Known = (bool, String, String, Vec<String>);
+
 #[derive(Default)]
 struct Seen {
-    /// Out, pool, zone, boot ids in order.
-    nodes: BTreeMap<String, (bool, String, String, Vec<String>)>,
+    nodes: BTreeMap<String, Known>,
     violations: Vec<String>,
     most_out: usize,
     events: usize,
@@ -128,9 +130,7 @@ fn node(seen: &mut Seen, object: &Value, limits: &Limits) {
         entry.3.push(boot);
     }
     let (pool, zone) = (entry.1.clone(), entry.2.clone());
-    let count = |of: &dyn Fn(&(bool, String, String, Vec<String>)) -> bool| {
-        seen.nodes.values().filter(|node| node.0 && of(node)).count()
-    };
+    let count = |of: &dyn Fn(&Known) -> bool| seen.nodes.values().filter(|node| node.0 && of(node)).count();
     let (all, in_pool, in_zone) = (count(&|_| true), count(&|node| node.1 == pool), count(&|node| node.2 == zone));
     seen.most_out = seen.most_out.max(all);
     if all > limits.cluster || in_pool > limits.pool || in_zone > limits.zone {

@@ -63,7 +63,7 @@ async fn booted(context: &StepContext, before: &BootId, since: Instant, until: I
 async fn write_returned(context: &StepContext, until: Instant) -> Result<(), StepError> {
     for tries in 0..10 {
         let node = context.node_to_write(tries, until).await?;
-        if !node.mark.as_ref().is_some_and(|mark| mark.run == context.cluster.run) {
+        if node.mark.as_ref().is_none_or(|mark| mark.run != context.cluster.run) {
             return Ok(());
         }
         let permit = context.permit(Intent::Phase(Phase::Returned)).await?;

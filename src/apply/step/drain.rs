@@ -66,10 +66,7 @@ async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<
     }
     let mut evictions = Evictions::new(context, rule);
     loop {
-        let wake = match evict_all(context, &mut evictions, &mut news, &mut pods, began, until).await {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        let wake = evict_all(context, &mut evictions, &mut news, &mut pods, began, until).await.err();
         // Whatever happened, what was sent is awaited.
         evictions.settle().await;
         if let Some(error) = wake {
@@ -371,7 +368,7 @@ async fn write_phase(context: &StepContext, phase: Phase, until: Instant) -> Res
     loop {
         let node = context.node_to_write(tries, until).await?;
         tries += 1;
-        if !node.mark.as_ref().is_some_and(|mark| mark.run == context.cluster.run) || !node.is_unschedulable() {
+        if node.mark.as_ref().is_none_or(|mark| mark.run != context.cluster.run) || !node.is_unschedulable() {
             return Err(StepError::stale("somebody uncordoned the node or took our marks off"));
         }
         let permit = context.permit(Intent::Phase(phase)).await?;

@@ -160,9 +160,8 @@ fn record(run: &RunId, plan: &Plan, output: &Output) -> Result<Recorded, Failure
         .map_err(|error| failed(&error))?;
     let (seen, events) = tokio::sync::mpsc::unbounded_channel();
     let reporter = progress::report(plan.clusters(), events, output).map_err(|error| failed(&error))?;
-    let (journal, keeper) =
-        Journal::start(path, Box::new(segment), Box::new(|event| format::run::write(event)), clock::now, seen)
-            .map_err(|error| failed(&error))?;
+    let (journal, keeper) = Journal::start(path, Box::new(segment), Box::new(format::run::write), clock::now, seen)
+        .map_err(|error| failed(&error))?;
     Ok((journal, folder, keeper, reporter))
 }
 
