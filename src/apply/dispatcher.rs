@@ -68,6 +68,7 @@ impl Dispatcher {
                 }
             }
             if running.is_empty() {
+                self.settle_cordons().await;
                 return;
             }
             let ended = tokio::select! {
@@ -95,6 +96,30 @@ impl Dispatcher {
             };
             if let Some(step) = steps.remove(&id) {
                 self.ended(step, result).await;
+            }
+        }
+    }
+
+    /// Takes the run's marks off nodes that stay out of service although their drain was never begun: with the marks
+    /// on, every later plan would think that a run is still at work there.
+    async fn settle_cordons(&mut self) {
+        let unsettled: Vec<StepId> = self
+            .context
+            .plan
+            .steps
+            .keys()
+            .filter(|step| step.verb == Verb::Drain && self.state.of(step) == StepState::Pending)
+            .filter(|step| {
+                let of = |verb| self.state.of(&StepId { verb, ..(*step).clone() });
+                let stays = !self.context.plan.steps.contains_key(&StepId { verb: Verb::Uncordon, ..(*step).clone() });
+                stays && of(Verb::Cordon) == StepState::Succeeded
+            })
+            .cloned()
+            .collect();
+        for step in unsettled {
+            if let Some(context) = self.step_context(&step) {
+                // The report names the node as not finished either way.
+                let _ = step::settle(&context).await;
             }
         }
     }

@@ -8,6 +8,8 @@ mod reboot;
 mod uncordon;
 
 use super::context::{StepContext, StepError};
+pub(super) use uncordon::settle;
+
 use crate::plan::Action;
 use crate::run::Evidence;
 

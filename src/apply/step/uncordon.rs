@@ -143,7 +143,7 @@ async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
 }
 
 /// The phases of a node whose cordon stays although its run is over, kept here with the rest of a node's end.
-pub(super) async fn settle(context: &StepContext) -> Result<(), StepError> {
+pub(in crate::apply) async fn settle(context: &StepContext) -> Result<(), StepError> {
     let since = clock::monotonic();
     let until = since + TIMEOUT;
     let mut tries = 0;
