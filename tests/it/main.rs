@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cli;
 mod config;
 mod format;
+mod layers;
 mod node;
 mod plan;
 mod plans;
