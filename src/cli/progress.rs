@@ -13,7 +13,7 @@ use super::output::Output;
 use crate::plan::ClusterPlan;
 use crate::provider::clock;
 use crate::render::progress::Progress;
-use crate::run::Event;
+use crate::run::{Event, EventKind};
 
 /// How often live rows are drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -42,6 +42,8 @@ pub(super) fn report(
                         if let Some(line) = progress.take(&event) {
                             said = clock::monotonic();
                             match &screen {
+                                // The rows show what is waited for; above them stands what has happened.
+                                Some(_) if is_shown_by_rows(&event) => {}
                                 Some(screen) => screen.line(&line, &output),
                                 None => output.say(&line),
                             }
@@ -64,6 +66,10 @@ pub(super) fn report(
             }
         });
     })
+}
+
+fn is_shown_by_rows(event: &Event) -> bool {
+    matches!(event.kind, EventKind::StepStarted { .. } | EventKind::StepWaiting { .. } | EventKind::StepProgress { .. })
 }
 
 /// The live part of a terminal: one bar for all, one row for each node that is being worked on.
