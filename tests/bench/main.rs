@@ -136,8 +136,11 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     Ok(good)
 }
 
+/// One figure of a run.
+type Figure = fn(&Spent) -> f64;
+
 fn table(what: &str, all: &[Spent]) {
-    let rows: [(&str, fn(&Spent) -> f64); 3] = [
+    let rows: [(&str, Figure); 3] = [
         ("wall, s", |spent| spent.wall.as_secs_f64()),
         ("CPU, s", |spent| spent.cpu.as_secs_f64()),
         ("peak memory, MB", |spent| spent.peak as f64 / 1e6),
