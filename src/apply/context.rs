@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::lock::Lock;
+use super::lock::{Lock, LockLost};
 use crate::journal::{Journal, JournalError, Permit};
 use crate::model::{BootId, DaemonSet, Foreign, Node, NodeName, RunId, Uid};
 use crate::plan::{ClusterPlan, Outage, Step, StepId};
@@ -36,6 +36,9 @@ pub(super) struct ClusterContext {
 /// How many evictions one run keeps in flight on a cluster.
 pub(super) const EVICTIONS_IN_FLIGHT: usize = 32;
 
+/// No pause is shorter, whatever a server says: `Retry-After: 0` must not become a loop.
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// What the steps of one outage learn and hand on.
 #[derive(Default)]
 pub(super) struct OutageNotes {
@@ -45,6 +48,12 @@ pub(super) struct OutageNotes {
     pub(super) ready_at: Option<Instant>,
     pub(super) reboot_pod: bool,
     pub(super) booted: Option<(BootId, BootId)>,
+    /// Whether a cordon was sent that may have been done: cleared only by a definite refusal.
+    pub(super) cordon_sent: bool,
+    /// Whether a trigger was sent that may have been done: cleared only by a definite refusal.
+    pub(super) trigger_sent: bool,
+    /// Whether the node carries no cordon of this run any more although its uncordon step did not say so.
+    pub(super) released: bool,
     pub(super) baseline: Option<Baseline>,
 }
 
@@ -59,6 +68,8 @@ pub(super) struct Baseline {
     pub(super) taints: BTreeSet<Arc<str>>,
     pub(super) lease: Option<jiff::Timestamp>,
     pub(super) reports: bool,
+    /// Whether serving certificate requests were Pending before: then nobody approves them, and no reboot changes that.
+    pub(super) pending_requests: bool,
 }
 
 /// One step under way.
@@ -159,15 +170,33 @@ impl StepContext {
 
     /// Announces a mutation, if the lock still lets this run act.
     pub(super) async fn permit(&self, intent: Intent) -> Result<Permit, StepError> {
-        let lost = |_| {
-            StepError::new(FailureKind::LockLost, "the lock was lost")
-                .advise("check who holds the lock now; nothing more was changed after it was lost")
-        };
-        self.cluster.lock.check().map_err(lost)?;
+        self.locked().await?;
         let permit = self.cluster.journal.intend(Some(self.step.id.clone()), intent).await?;
         // The line took its time to reach the disk; a machine may have slept in between.
-        self.cluster.lock.check().map_err(lost)?;
+        self.locked().await?;
         Ok(permit)
+    }
+
+    /// Returns once the lock lets this run act. An API server that is away lets the lock lapse and comes back: that is
+    /// a wait. A lock that another run took is not.
+    async fn locked(&self) -> Result<(), StepError> {
+        /// The longest wait for a lapsed lock to be renewed.
+        const LAPSE: Duration = Duration::from_secs(180);
+        let since = clock::monotonic();
+        loop {
+            match self.cluster.lock.check() {
+                Ok(()) => return Ok(()),
+                Err(LockLost::Lapsed) if clock::monotonic() < since + LAPSE => {
+                    let why = Foreign::new("the lock could not be renewed; acting is held until it is");
+                    self.waits(WaitFor::ApiServer(why), since, since + LAPSE).await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(lost) => {
+                    return Err(StepError::new(FailureKind::LockLost, lost.to_string())
+                        .advise("check who holds the lock now; nothing more was changed after it was lost"));
+                }
+            }
+        }
     }
 
     /// Says what the step waits for; recorded when it changes.
@@ -224,7 +253,7 @@ impl StepContext {
             return Err(StepError::from_read(error));
         }
         self.waits(WaitFor::ApiServer(error.message.clone()), since, until).await?;
-        tokio::time::sleep(error.retry_after.unwrap_or(PAUSE).min(Duration::from_secs(30))).await;
+        tokio::time::sleep(error.retry_after.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, Duration::from_secs(30))).await;
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 //! The dispatcher of one cluster: owns the states of its steps, starts what the plan lets start, records what happened.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::{Id, JoinSet};
 
 use super::context::{ClusterContext, OutageNotes, StepContext, StepError};
+use super::lock::LockLost;
 use super::step;
 use crate::journal::JournalError;
 use crate::model::{ClusterName, Foreign, NodeName};
@@ -127,7 +128,8 @@ impl Dispatcher {
     /// What may start now: the plan's own answer, and nothing of it once the journal is broken. A halt, an interrupt
     /// and a lost lock start no new outage, but let those under way go on.
     fn startable(&mut self) -> Vec<StepId> {
-        let halted = self.halted || self.context.interrupt.is_requested() || self.context.lock.check().is_err();
+        let taken = self.context.lock.check() == Err(LockLost::Taken);
+        let halted = self.halted || self.context.interrupt.is_requested() || taken;
         self.occupancy.startable(halted, clock::now())
     }
 
@@ -224,20 +226,36 @@ impl Dispatcher {
         let cluster = &self.context.plan.cluster;
         self.outages
             .iter()
-            .map(|(node, (outage, _))| {
+            .map(|(node, (outage, notes))| {
+                let of = |verb| outage.steps.iter().find(|step| step.verb == verb).map(|step| self.state.of(step));
+                let (sent, released) = {
+                    let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    (notes.cordon_sent, notes.released)
+                };
+                let out = match of(Verb::Cordon) {
+                    Some(StepState::Succeeded) => true,
+                    // A cordon whose answer is not known may have been done.
+                    Some(StepState::Failed | StepState::Running) => sent,
+                    Some(StepState::Pending | StepState::Skipped) => false,
+                    None => outage.already_out,
+                };
+                let cordoned = out && !released && of(Verb::Uncordon) != Some(StepState::Succeeded);
                 let states: Vec<StepState> = outage.steps.iter().map(|step| self.state.of(step)).collect();
                 let outcome = if let Some((step, failure)) = self.failures.get(node) {
-                    let of = |verb| outage.steps.iter().find(|step| step.verb == verb).map(|step| self.state.of(step));
-                    let cordoned = match of(Verb::Cordon) {
-                        Some(StepState::Succeeded) => true,
-                        // An unclear cordon may have happened.
-                        Some(StepState::Failed) => failure.kind == FailureKind::Unclear,
-                        Some(StepState::Pending | StepState::Running | StepState::Skipped) => false,
-                        None => outage.already_out,
-                    } && of(Verb::Uncordon) != Some(StepState::Succeeded);
                     NodeOutcome::Failed { step: step.clone(), failure: failure.clone(), cordoned }
                 } else if states.iter().all(|state| *state == StepState::Succeeded) {
                     NodeOutcome::Done
+                } else if let Some(step) = outage.steps.iter().find(|step| self.state.of(step) != StepState::Succeeded)
+                    && cordoned
+                    && of(Verb::Cordon).is_some()
+                {
+                    // Nothing failed here, and yet the node stays cordoned: the report must name it.
+                    let failure = StepFailure {
+                        kind: FailureKind::Interrupted,
+                        message: Foreign::new("the run stopped before this"),
+                        advice: None,
+                    };
+                    NodeOutcome::Failed { step: step.clone(), failure, cordoned }
                 } else {
                     NodeOutcome::NotStarted
                 };

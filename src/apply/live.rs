@@ -23,7 +23,13 @@ struct Spent {
     in_flight: u32,
     /// Evictions accepted since the view's last news of the budget.
     accepted: u32,
+    /// When the last of them was. News may overtake an answer, so that what is older than [`AGES`] counts no more: at
+    /// worst the server refuses one eviction, which burns nothing.
+    at: Option<tokio::time::Instant>,
 }
+
+/// The disruption controller has counted an eviction within milliseconds; this is generous.
+const AGES: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {
@@ -166,6 +172,9 @@ impl Live {
         let mut state = self.lock();
         let allowed = state.budgets.get(&budget.key).map_or(0, |current| current.allowed);
         let spent = state.spent.entry(budget.key.clone()).or_default();
+        if spent.at.is_none_or(|at| clock::monotonic() > at + AGES) {
+            spent.accepted = 0;
+        }
         if spent.in_flight + spent.accepted < allowed {
             spent.in_flight += 1;
             true
@@ -181,6 +190,7 @@ impl Live {
         spent.in_flight = spent.in_flight.saturating_sub(1);
         if accepted {
             spent.accepted += 1;
+            spent.at = Some(clock::monotonic());
         }
     }
 
@@ -188,7 +198,9 @@ impl Live {
     pub(super) fn exhaust(&self, budget: &BudgetKey) {
         let mut state = self.lock();
         let allowed = state.budgets.get(budget).map_or(0, |current| current.allowed);
-        state.spent.entry(budget.clone()).or_default().accepted = allowed;
+        let spent = state.spent.entry(budget.clone()).or_default();
+        spent.accepted = allowed;
+        spent.at = Some(clock::monotonic());
     }
 
     /// Counts the nodes that are out, for whatever reason, among those that `counts`, without `but` itself.

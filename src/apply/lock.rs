@@ -18,6 +18,8 @@ use crate::provider::{ActError, LeaseRead, LockActs, ReadError, Refusal, clock};
 
 /// How often the holder renews: twelve chances before the lock is lost.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// One request of the renewal may take this long: three fit between a renewal and the moment acting stops.
+const RENEW_WITHIN: Duration = Duration::from_secs(8);
 /// Acting stops after this long without renewal: well before anybody may take over, with room for clocks that run at
 /// different speeds and for a request already on its way.
 const ACT_WITHIN: Duration = Duration::from_secs(40);
@@ -108,10 +110,16 @@ pub struct Lock {
     renewing: Option<JoinHandle<()>>,
 }
 
-/// The lock no longer lets this run act.
+/// The lock does not let this run act now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the lock of the cluster was not renewed in time, or was taken by another run")]
-pub struct LockLost;
+pub enum LockLost {
+    /// Another run has it, or it was deleted: for good.
+    #[error("the lock of the cluster was taken by another run")]
+    Taken,
+    /// It was not renewed in time; the renewal goes on, and may succeed again when the API server is back.
+    #[error("the lock of the cluster could not be renewed in time")]
+    Lapsed,
+}
 
 impl Lock {
     /// Takes the lock for a run, or says who has it. A Lease whose holder fell silent is taken over only after its
@@ -167,12 +175,12 @@ impl Lock {
     /// [`LockLost`] when the last renewal is too long ago by either clock, or somebody else has the lock.
     pub fn check(&self) -> Result<(), LockLost> {
         if self.shared.lost.load(Ordering::SeqCst) {
-            return Err(LockLost);
+            return Err(LockLost::Taken);
         }
         let last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner);
         let monotonic = clock::monotonic().saturating_duration_since(last.monotonic);
         let wall = Duration::try_from(clock::now().duration_since(last.wall)).unwrap_or(Duration::ZERO);
-        if monotonic.max(wall) > ACT_WITHIN { Err(LockLost) } else { Ok(()) }
+        if monotonic.max(wall) > ACT_WITHIN { Err(LockLost::Lapsed) } else { Ok(()) }
     }
 
     /// Gives the lock back and waits until that is written, for at most a few seconds.
@@ -180,7 +188,8 @@ impl Lock {
         self.shared.ending.send_replace(true);
         if let Some(renewing) = self.renewing.take() {
             // The thread ends by itself: each of its requests has a deadline.
-            let _ = tokio::task::spawn_blocking(move || renewing.join()).await;
+            let joined = tokio::task::spawn_blocking(move || renewing.join());
+            let _ = tokio::time::timeout(RENEW_WITHIN * 4, joined).await;
         }
     }
 }
@@ -243,25 +252,28 @@ fn renew(shared: &Shared, run: &RunId, mut lease: LeaseRead, connect: Connect) {
             let ended = tokio::time::timeout(RENEW_EVERY, ending.wait_for(|ending| *ending)).await.is_ok();
             let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
             let holder = if ended { None } else { Some(run) };
-            match acts.write_lease(&lease, holder, sent.wall).await {
-                Ok(next) => {
+            // One request that hangs must not cost the lock: what comes late is found by the read below.
+            let written = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(&lease, holder, sent.wall)).await;
+            match written {
+                Ok(Ok(next)) => {
                     lease = next;
                     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
                 }
                 // Somebody wrote it, or a renewal of ours arrived whose answer was lost: the Lease itself tells.
-                Err(_) => match acts.read_lease().await {
-                    Ok(Some(now)) if now.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str()) => {
+                Ok(Err(_)) | Err(_) => match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
+                    Ok(Ok(Some(now))) if now.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str()) => {
                         lease = now;
                         if ended {
-                            let _ = acts.write_lease(&lease, None, clock::now()).await;
+                            let release = acts.write_lease(&lease, None, clock::now());
+                            let _ = tokio::time::timeout(RENEW_WITHIN, release).await;
                         }
                     }
-                    Ok(_) => {
+                    Ok(Ok(_)) => {
                         shared.lost.store(true, Ordering::SeqCst);
                         return;
                     }
                     // The API server cannot be reached: the age of the last renewal decides.
-                    Err(_) => {}
+                    Ok(Err(_)) | Err(_) => {}
                 },
             }
             if ended {

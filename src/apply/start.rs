@@ -186,6 +186,8 @@ pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
             (nodes, error)
         });
     }
+    // A dispatcher that is lost must not leave those waiting that come after it.
+    drop(ended);
     let mut summary = Summary::default();
     let mut stopped_by = None;
     while let Some(ended) = running.join_next().await {
@@ -200,7 +202,8 @@ pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
             summary.nodes.entry((context.plan.cluster.clone(), outage.node.clone())).or_insert(NodeOutcome::NotStarted);
         }
     }
-    summary.interrupted = interrupt.is_requested();
+    let all_done = summary.nodes.values().all(|outcome| matches!(outcome, NodeOutcome::Done));
+    summary.interrupted = interrupt.is_requested() && !all_done;
     summary.took = clock::monotonic().saturating_duration_since(began);
     let conclusion = if summary.interrupted {
         Conclusion::Interrupted

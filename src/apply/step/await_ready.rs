@@ -201,7 +201,8 @@ async fn missing(
             return Ok(Some(format!("CSI driver {} is not registered again", driver.raw())));
         }
     }
-    if let Ok(pending) = reads.pending_serving_requests(context.node_name()).await
+    if !baseline.pending_requests
+        && let Ok(pending) = reads.pending_serving_requests(context.node_name()).await
         && pending > 0
     {
         return Ok(Some(format!("{pending} request(s) for its serving certificate are Pending")));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::context::{StepContext, StepError, said};
+use super::super::context::{SHORTEST_PAUSE, StepContext, StepError, said};
 use super::super::live::{changed_before, reread_before};
 use crate::model::{Cordon, Mark, Node, Phase};
 use crate::plan::{Action, Precondition, Slot};
@@ -42,10 +42,13 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
             let _gate = context.cluster.gate.lock().await;
             match filled(context) {
                 None => {
+                    if context.cluster.interrupt.is_requested() {
+                        return Err(StepError::new(FailureKind::Interrupted, "interrupted before the cordon"));
+                    }
                     context.cluster.live.hold(context.node_name(), true);
                     drop(_gate);
                     let result = patch(context).await;
-                    if result.is_err() && !may_be_out(&result) {
+                    if result.is_err() && !context.notes().cordon_sent {
                         context.cluster.live.hold(context.node_name(), false);
                     }
                     return result;
@@ -73,12 +76,13 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
     }
 }
 
-fn may_be_out(result: &Result<Evidence, StepError>) -> bool {
-    matches!(result, Err(StepError::Failed(failure)) if failure.kind == FailureKind::Unclear)
-}
-
 /// The first limit that has no place left for this node, by the live nodes.
 fn filled(context: &StepContext) -> Option<Slot> {
+    // A node that is out already takes no further place.
+    let out = context.cluster.live.node(context.node_name()).is_some_and(|node| node.is_out());
+    if out || context.outage.already_out {
+        return None;
+    }
     context.outage.holds.iter().find_map(|hold| {
         let capacity = context.cluster.plan.capacities.get(&hold.slot)?;
         let live = &context.cluster.live;
@@ -109,7 +113,12 @@ async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
             since: clock::now(),
             phase: Some(Phase::Cordoned),
         };
-        match context.cluster.acts.cordon(permit, &node, &CordonWrite { mark }).await {
+        context.notes().cordon_sent = true;
+        let answer = context.cluster.acts.cordon(permit, &node, &CordonWrite { mark }).await;
+        if matches!(answer, Err(ActError::Refused { .. })) {
+            context.notes().cordon_sent = false;
+        }
+        match answer {
             Ok(node) => return prove(context, node),
             Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
             Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
@@ -125,6 +134,7 @@ async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
                 if is_ours(context, &node) {
                     return prove(context, node);
                 }
+                context.notes().cordon_sent = false;
             }
             Err(error) => return Err(StepError::from_act(&error).advise(advice(&error))),
         }
@@ -152,11 +162,11 @@ pub(super) async fn pause(
     /// The pause where the server names none.
     const PAUSE: Duration = Duration::from_secs(1);
     context.waits(WaitFor::ApiServer(crate::model::Foreign::new(message)), since, until).await?;
-    tokio::time::sleep(retry_after.unwrap_or(PAUSE).min(Duration::from_secs(30))).await;
+    tokio::time::sleep(retry_after.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, Duration::from_secs(30))).await;
     Ok(())
 }
 
-fn check(context: &StepContext, node: &Node) -> Result<(), StepError> {
+pub(super) fn check(context: &StepContext, node: &Node) -> Result<(), StepError> {
     for precondition in &context.step.requires {
         match precondition {
             Precondition::NodeUid(uid) => {

@@ -12,11 +12,11 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::super::context::{Baseline, StepContext, StepError, signed};
-use super::super::live::{changed_before, reread_before};
+use super::super::live::{REREAD, changed_before};
 use super::cordon::pause;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
-use crate::model::{DrainRule, Foreign, Phase, Pod, PodKey, reboot_pod_name};
+use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey, reboot_pod_name};
 use crate::plan::Action;
 use crate::provider::{ActError, Followed, PodScope, ReadError, RebootPod, RebootPodState, Refusal, clock};
 use crate::rules::{self, Departure, Refused};
@@ -49,6 +49,8 @@ pub(super) async fn execute(context: &StepContext, rule: DrainRule, reboots: boo
 async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<Evidence, StepError> {
     let began = clock::monotonic();
     let until = began + rule.timeout;
+    // Nothing is evicted from a node that is not the one that was planned, or whose cordon is gone.
+    super::cordon::check(context, &context.same_node(until).await?)?;
     let scope = PodScope::Node(context.node_name().clone());
     let mut news = context.cluster.acts.follow_pods(scope.clone());
     let mut pods = NodePods::new();
@@ -100,6 +102,7 @@ async fn evict_all(
 ) -> Result<(), StepError> {
     let mut changes = context.cluster.live.watch();
     let mut shown = (0, 0);
+    let mut next_reread = clock::monotonic() + REREAD;
     loop {
         changes.mark_unchanged();
         let standing = evictions.advance(pods).await?;
@@ -110,22 +113,40 @@ async fn evict_all(
             let step = context.id().clone();
             context.cluster.journal.record(EventKind::StepProgress { step, done, total }).await?;
         }
+        if let Some(node) = context.cluster.live.node(context.node_name())
+            && !holds(context, &node)
+            && !holds(context, &context.same_node(until).await?)
+        {
+            evictions.stop();
+            return Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"));
+        }
         let now = clock::monotonic();
         let (wait, wake) = match standing {
             Standing::Empty => return Ok(()),
-            Standing::Stuck(error) => return Err(error),
+            Standing::Stuck(error) => {
+                evictions.stop();
+                return Err(error);
+            }
             Standing::Waiting { wait, wake } => (wait, wake),
         };
         if context.cluster.interrupt.is_requested() {
+            evictions.stop();
             return Err(StepError::new(FailureKind::Interrupted, "interrupted; nothing more is evicted"));
         }
         if now >= until {
+            evictions.stop();
             return Err(evictions.timed_out(pods));
         }
         if let Some(wait) = wait {
             context.waits(wait, began, until).await?;
         }
-        let wake = wake.unwrap_or(until).min(reread_before(until));
+        if now >= next_reread {
+            // A watch may have died without a sound, also where others stir all the time.
+            evictions.reread(pods).await;
+            next_reread = clock::monotonic() + REREAD;
+            continue;
+        }
+        let wake = wake.unwrap_or(until).min(next_reread).min(until);
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
@@ -135,13 +156,16 @@ async fn evict_all(
                 Some(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
                 None => *news = context.cluster.acts.follow_pods(PodScope::Node(context.node_name().clone())),
             },
-            changed = changed_before(&mut changes, wake) => {
-                if !changed {
-                    evictions.reread(pods).await;
-                }
-            }
+            _ = changed_before(&mut changes, wake) => {}
         }
     }
+}
+
+/// Whether the node is cordoned by this run, as far as an object of it says.
+fn holds(context: &StepContext, node: &crate::model::Node) -> bool {
+    node.uid == context.outage.uid
+        && matches!(&node.cordon, Some(Cordon::Marked(mark))
+            if mark.run == context.cluster.run || mark.config == context.cluster.config)
 }
 
 pub(super) fn take(pods: &mut NodePods, told: Followed<Pod, PodKey>) {
@@ -249,6 +273,12 @@ async fn baseline(context: &StepContext, pods: &NodePods) -> Result<Baseline, St
         // A cluster whose drivers may not be read has none to prove; the other proofs stand.
         csi_drivers: context.cluster.acts.csi_drivers(context.node_name()).await.unwrap_or_default(),
         allocatable: node.as_ref().map(|node| node.allocatable.clone()).unwrap_or_default(),
+        pending_requests: context
+            .cluster
+            .acts
+            .pending_serving_requests(context.node_name())
+            .await
+            .is_ok_and(|pending| pending > 0),
         taints: node
             .as_ref()
             .map(|node| node.taints.iter().map(|taint| taint.key.clone()).collect())
@@ -325,12 +355,9 @@ async fn arm(
             return Err(StepError::new(FailureKind::Interrupted, "interrupted before anything was evicted"));
         }
         if seen.is_some_and(|pod| pod.status.is_finished()) || clock::monotonic() >= until {
-            let (kind, what) = if clock::monotonic() >= until {
-                (FailureKind::TimedOut, "is not armed in time")
-            } else {
-                (FailureKind::Refused, "ended before it was armed")
-            };
-            return Err(StepError::new(kind, format!("the reboot pod {what}: {}", said.raw())).advise(
+            // Not a drain that takes long: on the next node it would be the same, so that `on_failure` decides.
+            let what = if clock::monotonic() >= until { "is not armed in time" } else { "ended before it was armed" };
+            return Err(StepError::new(FailureKind::Refused, format!("the reboot pod {what}: {}", said.raw())).advise(
                 "check that the image of node_pod can be pulled and started on this node; nothing was evicted",
             ));
         }

@@ -4,6 +4,8 @@
 //! is held never holds up another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::super::context::{StepContext, StepError, said};
+use super::super::context::{SHORTEST_PAUSE, StepContext, StepError, said};
 use super::drain::{NodePods, in_words, list};
 use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Pod, PodKey, Uid};
 use crate::plan::BudgetProof;
@@ -25,6 +27,10 @@ const WEBHOOK_PAUSE: Duration = Duration::from_secs(5);
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 /// No pause is longer, so that a change is seen within the time that waits are read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A budget that allows nothing for ever is believed after this long.
+const NEVER_LASTS: Duration = Duration::from_secs(20);
+/// Pods that a budget holds are looked at again after this long even if nothing stirs.
+const HELD_LOOK: Duration = Duration::from_secs(6);
 /// How often pods of one owner may come back to the cordoned node before that is called what it is.
 const RETURNS: u32 = 2;
 
@@ -58,6 +64,8 @@ struct Track {
     key: PodKey,
     owner: Option<Uid>,
     state: State,
+    /// Since when its budget has said without a break that it will never let it go.
+    never_since: Option<Instant>,
 }
 
 enum Answer {
@@ -84,6 +92,8 @@ pub(super) struct Evictions<'a> {
     gone: u32,
     volumes: bool,
     warnings: BTreeSet<Foreign>,
+    /// Set when nothing more may be sent, also of what waits for its turn.
+    stopped: Arc<AtomicBool>,
 }
 
 impl<'a> Evictions<'a> {
@@ -101,7 +111,13 @@ impl<'a> Evictions<'a> {
             gone: 0,
             volumes: false,
             warnings: BTreeSet::new(),
+            stopped: Arc::default(),
         }
+    }
+
+    /// Sends nothing more: what waits for its turn is given back.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
     /// Evictions accepted, and pods that were gone by themselves.
@@ -183,18 +199,33 @@ impl<'a> Evictions<'a> {
                     }
                     match may_go(self.context, pod) {
                         MayGo::Now(budget) => {
+                            track.never_since = None;
                             track.state = State::Flying;
                             let (context, rule, pod) = (self.context, self.rule, (*pod).clone());
+                            let stopped = Arc::clone(&self.stopped);
                             self.volumes |= pod.shape.volumes;
                             self.flying.push(Box::pin(async move {
-                                let answer = send(context, &pod, rule).await;
+                                let answer = send(context, &pod, rule, &stopped).await;
                                 (pod.uid, budget, answer)
                             }));
                         }
                         MayGo::Held(budget) => {
+                            track.never_since = None;
                             held.entry(budget.key.clone()).or_insert((budget, 0)).1 += 1;
                         }
-                        MayGo::Never { why, advice } => stuck.push((track.key.clone(), why, advice)),
+                        MayGo::Never { why, advice } => {
+                            // Between the end of a pod and the birth of its successor a budget may look like this for
+                            // a moment; only what lasts is believed.
+                            let since = *track.never_since.get_or_insert(now);
+                            if now >= since + NEVER_LASTS {
+                                stuck.push((track.key.clone(), why, advice));
+                            } else {
+                                wake = Some(wake.map_or(since + NEVER_LASTS, |wake| wake.min(since + NEVER_LASTS)));
+                                if let Some(budget) = context_budget(self.context, pod) {
+                                    held.entry(budget.key.clone()).or_insert((budget, 0)).1 += 1;
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -203,6 +234,11 @@ impl<'a> Evictions<'a> {
             return Ok(Standing::Stuck(all_stuck(&stuck)));
         }
         // What one would ask first: which budget holds what; then which webhook; then which pods still end.
+        if !held.is_empty() {
+            // What this run took from an allowance is forgotten after a while, without any news.
+            let look = now + HELD_LOOK;
+            wake = Some(wake.map_or(look, |wake| wake.min(look)));
+        }
         if let Some((budget, count)) = held.into_values().max_by_key(|(_, count)| *count) {
             wait = Some(WaitFor::Budget {
                 healthy: budget.healthy,
@@ -239,6 +275,7 @@ impl<'a> Evictions<'a> {
                     key: pod.key.clone(),
                     owner: owner.clone(),
                     state: State::Ending,
+                    never_since: None,
                 });
                 if !matches!(track.state, State::Flying) {
                     track.state = State::Ending;
@@ -264,7 +301,7 @@ impl<'a> Evictions<'a> {
             } else {
                 State::Wanted { not_before: clock::monotonic(), wait: None }
             };
-            self.tracks.insert(pod.uid.clone(), Track { key: pod.key.clone(), owner, state });
+            self.tracks.insert(pod.uid.clone(), Track { key: pod.key.clone(), owner, state, never_since: None });
         }
         let left: Vec<Uid> = self.tracks.keys().filter(|uid| !here.contains(*uid)).cloned().collect();
         for uid in left {
@@ -304,7 +341,7 @@ impl<'a> Evictions<'a> {
             }
             Answer::Later { after, wait } => State::Wanted { not_before: now + after, wait },
             Answer::Throttled(after) => {
-                self.throttled_until = now + after.unwrap_or(self.throttle_pause).min(LONGEST_PAUSE);
+                self.throttled_until = now + after.unwrap_or(self.throttle_pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                 self.throttle_pause = (self.throttle_pause * 2).min(LONGEST_PAUSE);
                 let wait = WaitFor::ApiServer(Foreign::new("the API server asked to slow down"));
                 State::Wanted { not_before: now, wait: Some(wait) }
@@ -467,11 +504,17 @@ fn two_budgets(budgets: &[Budget]) -> MayGo {
 }
 
 /// Sends one eviction and understands its answer.
-async fn send(context: &StepContext, pod: &Pod, rule: DrainRule) -> Answer {
+async fn send(context: &StepContext, pod: &Pod, rule: DrainRule, stopped: &AtomicBool) -> Answer {
     let cluster = &context.cluster;
     // A semaphore of ours is never closed.
     let _place = cluster.evictions.acquire().await;
-    let reused = pod.shape.owner.as_ref().is_none_or(|owner| &*owner.kind == "StatefulSet");
+    let given_back = || stopped.load(Ordering::SeqCst) || cluster.interrupt.is_requested();
+    if given_back() {
+        return Answer::Later { after: Duration::ZERO, wait: None };
+    }
+    // These four make each pod under a name of its own; StatefulSets and many operators use names again.
+    let unique = ["ReplicaSet", "ReplicationController", "Job", "DaemonSet"];
+    let reused = pod.shape.owner.as_ref().is_none_or(|owner| !unique.contains(&&*owner.kind));
     if reused {
         // Where names are used again, a stale uid is refused and still burns a disruption for two minutes: look first.
         match cluster.acts.pod(&pod.key).await {
@@ -483,6 +526,9 @@ async fn send(context: &StepContext, pod: &Pod, rule: DrainRule) -> Answer {
                 return Answer::Later { after: THROTTLE_PAUSE, wait };
             }
         }
+    }
+    if given_back() {
+        return Answer::Later { after: Duration::ZERO, wait: None };
     }
     let permit = match context.permit(Intent::Evict { pod: pod.key.clone(), uid: pod.uid.clone() }).await {
         Ok(permit) => permit,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::context::{StepContext, StepError};
 use super::cordon::pause;
-use super::drain;
+use super::{drain, uncordon};
 use crate::model::{Cordon, Phase};
 use crate::plan::Precondition;
 use crate::provider::{ActError, PodScope, RebootPodState, Refusal, clock};
@@ -17,6 +17,15 @@ use crate::run::{Evidence, FailureKind, Intent};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
+    let result = request(context).await;
+    if result.is_err() && !context.notes().trigger_sent && uncordon::execute(context).await.is_ok() {
+        // Nothing was requested, so that the node need not stay out.
+        context.notes().released = true;
+    }
+    result
+}
+
+async fn request(context: &StepContext) -> Result<Evidence, StepError> {
     let since = clock::monotonic();
     let until = since + TIMEOUT;
     still_drained(context, until).await?;
@@ -51,9 +60,20 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
             baseline.allocatable.clone_from(&node.allocatable);
             baseline.lease = lease.and_then(|lease| lease.renewed_at);
         }
+        if context.cluster.interrupt.is_requested() {
+            return Err(StepError::new(FailureKind::Interrupted, "interrupted before the reboot was requested"));
+        }
         let permit = context.permit(Intent::TriggerReboot { boot_id }).await?;
-        context.notes().requested_at = Some(clock::monotonic());
-        match context.cluster.acts.write_phase(permit, &node, Phase::Reboot).await {
+        {
+            let mut notes = context.notes();
+            notes.requested_at = Some(clock::monotonic());
+            notes.trigger_sent = true;
+        }
+        let answer = context.cluster.acts.write_phase(permit, &node, Phase::Reboot).await;
+        if matches!(answer, Err(ActError::Refused { .. })) {
+            context.notes().trigger_sent = false;
+        }
+        match answer {
             Ok(node) => {
                 context.cluster.live.read_node(node);
                 break;
@@ -66,10 +86,10 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
                 pause(context, message.raw(), retry_after, since, until).await?;
             }
             Err(ActError::Unclear { cause, .. }) => {
-                // It may have been written, and the node may be going down this moment.
-                if context.bear(&cause, since, until).await.is_err() {
-                    return Err(StepError::new(FailureKind::Unclear, "whether the reboot was requested is not known"));
-                }
+                // It may have been written, and the node may be going down this moment. If it was, the boot id tells,
+                // which the next step waits for; asking again could only end another boot.
+                context.note(format!("whether the reboot was requested is not known: {}", cause.message.raw())).await?;
+                break;
             }
             Err(error) => return Err(StepError::from_act(&error)),
         }

@@ -26,12 +26,20 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
     let until = since + TIMEOUT;
     let write = UncordonWrite { last_reboot: last_reboot(context) };
     loop {
-        let node = context.same_node(until).await?;
+        let node = match context.read_node(until).await? {
+            Some(node) if node.uid == context.outage.uid => node,
+            Some(_) | None => {
+                context.note("the node is gone, or another took its name: there is nothing to uncordon").await?;
+                context.cluster.live.hold(context.node_name(), false);
+                return Ok(Evidence::AlreadyHeld);
+            }
+        };
         match &node.cordon {
             Some(Cordon::Marked(mark))
                 if mark.run == context.cluster.run
                     || (context.outage.already_out && mark.config == context.cluster.config) => {}
             Some(Cordon::Marked(_) | Cordon::Foreign { .. }) => {
+                context.notes().released = true;
                 return Err(StepError::stale("somebody else has cordoned the node meanwhile; their cordon stays"));
             }
             None if node.mark.is_none() => {
@@ -146,10 +154,8 @@ async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
 pub(in crate::apply) async fn settle(context: &StepContext) -> Result<(), StepError> {
     let since = clock::monotonic();
     let until = since + TIMEOUT;
-    let mut tries = 0;
     loop {
-        let node = context.node_to_write(tries, until).await?;
-        tries += 1;
+        let node = context.same_node(until).await?;
         if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run) {
             return Ok(());
         }
@@ -160,6 +166,12 @@ pub(in crate::apply) async fn settle(context: &StepContext) -> Result<(), StepEr
                 return Ok(());
             }
             Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
+            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
+                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
+            }
+            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
+                pause(context, message.raw(), retry_after, since, until).await?;
+            }
             Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
             Err(error) => return Err(StepError::from_act(&error)),
         }

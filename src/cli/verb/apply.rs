@@ -78,7 +78,6 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
     drop(journal);
     // The journal's thread ends with its last handle, and with it the reporter's.
     let _ = tokio::task::spawn_blocking(move || (keeper.join(), reporter.join())).await;
-    drop(signals);
     let outcome = result?;
 
     let looked = look_again(&loaded.config, &connections, &selection, &outcome.summary, output).await;
@@ -101,7 +100,12 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
         output.say("The look after the run failed; what is left is not known.");
         error.print(output);
     }
-    Ok(exit(outcome.conclusion, remaining))
+    drop(signals);
+    Ok(match (exit(outcome.conclusion, remaining), &outcome.stopped_by) {
+        // All is done, but the record of it is not whole.
+        (Exit::Ok, Some(_)) => Exit::Error,
+        (exit, _) => exit,
+    })
 }
 
 fn exit(conclusion: Conclusion, remaining: Option<&Remaining>) -> Exit {
