@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{BudgetKey, ClusterName, Foreign, NodeName, RunId, TableName};
+use crate::model::{ClusterName, Foreign, NodeName, RunId, TableName};
 
 /// Why something is wanted. Typed, so that every rendering says it in its own way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +110,6 @@ pub enum Notice {
         node: NodeName,
         /// The out-of-service table.
         table: TableName,
-    },
-    /// A disruption budget has overlapping peers, is stale or the like, and does not block anything now.
-    BudgetLint {
-        /// The budget.
-        budget: BudgetKey,
-        /// What is wrong, in words.
-        what: &'static str,
     },
 }
 

@@ -131,7 +131,6 @@ fn full_plan() -> ClusterPlan {
         Notice::Expired { table: table("rack-7"), until: now() },
         Notice::LockHeld { holder: text(), renewed_at: now() },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
-        Notice::BudgetLint { budget: budget("db/pg"), what: "stale" },
     ];
     plan.gaps = subjects().into_iter().map(|subject| Gap { subject, why: text(), remedy: "do".to_owned() }).collect();
     plan.node_pod = Some(haulout::model::NodePod { image: text(), pull_secrets: vec![text()] });

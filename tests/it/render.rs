@@ -253,7 +253,6 @@ fn notices_and_gaps_are_shown() {
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("b"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("c"), table: table("rack-8") },
-        Notice::BudgetLint { budget: budget("db/pg"), what: "its status is stale" },
     ];
     plan.gaps = vec![
         Gap {

@@ -350,7 +350,6 @@ fn of_notice(notice: &plan::Notice, words: &Words<'_>) -> wire::Notice {
                 W::LockHeld { holder: raw(holder), renewed_at: renewed_at.to_string() }
             }
             N::RebootDeferred { node, table } => W::RebootDeferred { node: node.to_string(), table: table.to_string() },
-            N::BudgetLint { budget, what } => W::BudgetLint { budget: budget.to_string(), what: (*what).to_owned() },
         },
         text: words.notice(notice),
     }

@@ -474,7 +474,6 @@ pub(in crate::format) enum NoticeCode {
     Expired { table: String, until: String },
     LockHeld { holder: String, renewed_at: String },
     RebootDeferred { node: String, table: String },
-    BudgetLint { budget: String, what: String },
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

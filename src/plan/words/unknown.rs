@@ -80,7 +80,6 @@ impl Words<'_> {
                 self.moment(*renewed_at)
             ),
             Notice::RebootDeferred { node, table } => self.reboot_deferred(std::slice::from_ref(node), table, 1),
-            Notice::BudgetLint { budget, what } => format!("disruption budget {budget}: {what}"),
         }
     }
 

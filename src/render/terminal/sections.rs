@@ -146,8 +146,7 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
             Notice::RebootDeferred { node, table } => deferred.entry(table).or_default().push(node.clone()),
             Notice::MatchesNothing { .. }
             | Notice::Expired { .. }
-            | Notice::LockHeld { .. }
-            | Notice::BudgetLint { .. } => lines.push(words.notice(notice)),
+            | Notice::LockHeld { .. } => lines.push(words.notice(notice)),
         }
     }
     lines.extend(deferred.iter().map(|(table, nodes)| words.reboot_deferred(nodes, table, page.style.names())));
