@@ -1,11 +1,9 @@
 //! The events of a run: the journal's lines, the reporters' input, later the webhooks' body.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Wait;
-use crate::model::{BootId, ClusterName, Foreign, NodeName, PodKey, RunId, Uid};
+use crate::model::{BootId, ClusterName, Foreign, PodKey, RunId, Uid};
 use crate::plan::StepId;
 
 /// One event.
@@ -103,46 +101,6 @@ pub struct StepFailure {
     pub message: Foreign,
     /// What to do next, where something can be said.
     pub advice: Option<String>,
-}
-
-/// How a node came out of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeOutcome {
-    /// What was wanted is done.
-    Done,
-    /// A step failed; how the node was left is in `cordoned`.
-    Failed {
-        /// The step.
-        step: StepId,
-        /// Why.
-        failure: StepFailure,
-        /// Whether the node was left cordoned by us.
-        cordoned: bool,
-    },
-    /// Nothing was begun.
-    NotStarted,
-}
-
-/// What is left after the run, from the look after it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remaining {
-    /// Nodes with something to do that this run did not plan.
-    pub new: u32,
-    /// Blocked.
-    pub blocked: u32,
-    /// Unknown.
-    pub unknown: u32,
-}
-
-/// The last block of every run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// How each node came out, by cluster and node.
-    pub nodes: BTreeMap<(ClusterName, NodeName), NodeOutcome>,
-    /// Whether the run was interrupted.
-    pub interrupted: bool,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// How the run ended.

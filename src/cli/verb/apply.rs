@@ -12,10 +12,10 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{load, progress, signal};
 use crate::journal::{Journal, Segment};
-use crate::model::{ClusterName, Foreign, NodeName, RunId, Snapshot};
+use crate::model::{ClusterName, Foreign, RunId, Snapshot};
 use crate::plan::{self as planner, Plan, Selection};
 use crate::provider::clock;
-use crate::run::{Conclusion, NodeOutcome, Remaining, Summary};
+use crate::run::{Conclusion, Remaining, Summary};
 use crate::{format, render};
 
 pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> {
@@ -113,7 +113,7 @@ fn exit(conclusion: Conclusion, remaining: Option<&Remaining>) -> Exit {
         Conclusion::Interrupted => Exit::Interrupted,
         Conclusion::Partial => Exit::Partial,
         Conclusion::Done => match remaining {
-            Some(Remaining { new: 0, blocked: 0, unknown: 0 }) => Exit::Ok,
+            Some(remaining) if remaining.is_empty() => Exit::Ok,
             Some(_) => Exit::Remains,
             // All is done, and nobody knows whether that is all.
             None => Exit::Error,
@@ -199,20 +199,7 @@ async fn look_again(
 ) -> Result<(Remaining, String), Failure> {
     let snapshots: BTreeMap<ClusterName, Snapshot> = connections.observe(output).await?;
     let plan = planner::plan(config, &snapshots, connections.now(), selection)?;
-    let mut remaining = Remaining::default();
-    for cluster in plan.clusters() {
-        remaining.blocked += cluster.counts.blocked;
-        remaining.unknown += cluster.counts.unknown;
-        let mut known: Vec<&NodeName> = Vec::new();
-        for outage in &cluster.outages {
-            let outcome = summary.nodes.get(&(cluster.cluster.clone(), outage.node.clone()));
-            // What failed or was not started is in the summary already; what was done and is wanted again is new.
-            if matches!(outcome, None | Some(NodeOutcome::Done)) {
-                known.push(&outage.node);
-            }
-        }
-        remaining.new += u32::try_from(known.len()).unwrap_or(u32::MAX);
-    }
-    let left = render::terminal::left(connections.now(), plan.clusters(), &output.terminal());
+    let remaining = Remaining::after(summary, plan.clusters());
+    let left = render::terminal::left(connections.now(), plan.clusters(), &remaining, &output.terminal());
     Ok((remaining, left))
 }

@@ -63,7 +63,7 @@ fn document(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>], too
 }
 
 fn of_cluster(cluster: &ClusterPlan, now: Timestamp) -> wire::Cluster {
-    let words = Words { cluster: &cluster.cluster, now, zone: &TimeZone::UTC };
+    let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &TimeZone::UTC };
     wire::Cluster {
         name: cluster.cluster.to_string(),
         after: texts(&cluster.after),

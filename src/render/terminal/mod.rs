@@ -12,6 +12,7 @@ use super::TerminalStyle;
 use crate::model::{Foreign, GapSubject};
 use crate::plan::words::{Words, count, foreign, moment, number};
 use crate::plan::{ClusterPlan, Counts, Plan};
+use crate::run::Remaining;
 use page::Page;
 
 /// A plan as text.
@@ -25,7 +26,7 @@ pub fn plan(plan: &Plan, style: &TerminalStyle) -> String {
 pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>], style: &TerminalStyle) -> String {
     let mut page = Page::new(style);
     for cluster in clusters {
-        let words = Words { cluster: &cluster.cluster, now, zone: &style.timezone };
+        let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &style.timezone };
         header(&mut page, &words, cluster);
         if !cluster.steps.is_empty() {
             page.heading("haulout will do the following, in this order:");
@@ -60,17 +61,18 @@ pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>],
 }
 
 /// What is left after a run, from the plan made of the look after it: what is blocked or unknown and why, and what is
-/// new. Empty where nothing is left.
+/// new. What the run itself did not finish is told by its summary, and only named there. Empty where nothing is left.
 #[must_use]
-pub fn left(now: Timestamp, clusters: &[Arc<ClusterPlan>], style: &TerminalStyle) -> String {
+pub fn left(now: Timestamp, clusters: &[Arc<ClusterPlan>], remaining: &Remaining, style: &TerminalStyle) -> String {
     let mut page = Page::new(style);
     for cluster in clusters {
-        if cluster.outages.is_empty() && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
+        let new = sections::news(cluster, remaining);
+        if new.is_empty() && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
             continue;
         }
-        let words = Words { cluster: &cluster.cluster, now, zone: &style.timezone };
+        let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &style.timezone };
         page.heading(&format!("Left in {}", cluster.cluster));
-        sections::new(&mut page, cluster);
+        sections::new(&mut page, &new);
         sections::blocked(&mut page, &words, cluster);
         sections::unknown(&mut page, &words, cluster);
         sections::gaps(&mut page, &words, cluster);

@@ -1,12 +1,13 @@
 //! What is not in the plan: blocked, unknown, not readable; and what is worth knowing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Fold, fold};
 use super::page::{Page, Symbol};
 use crate::model::{NodeName, TableName};
 use crate::plan::words::{Told, Words, blocked_kind, cannot, count, headline, names, number, unknown_code};
 use crate::plan::{Blocked, ClusterPlan, Notice, Outage, Unknown};
+use crate::run::{LeftAs, Remaining};
 
 /// Up to so many blocked nodes are shown one by one.
 const MOST_BLOCKED: usize = 20;
@@ -162,10 +163,20 @@ fn more(page: &mut Page<'_>, all: usize) {
     }
 }
 
-/// What has come up since a run was planned.
-pub(super) fn new(page: &mut Page<'_>, cluster: &ClusterPlan) {
+/// What has come up since a run was planned: what is to do beside what that run left.
+pub(super) fn news<'p>(cluster: &'p ClusterPlan, remaining: &Remaining) -> Vec<&'p Outage> {
+    let new: BTreeSet<&NodeName> = remaining
+        .all(LeftAs::New)
+        .into_iter()
+        .filter(|(name, _)| *name == cluster.cluster)
+        .map(|(_, node)| node)
+        .collect();
+    cluster.outages.iter().filter(|outage| new.contains(&outage.node)).collect()
+}
+
+pub(super) fn new(page: &mut Page<'_>, outages: &[&Outage]) {
     let mut by_headline: BTreeMap<&str, Vec<&Outage>> = BTreeMap::new();
-    for outage in &cluster.outages {
+    for &outage in outages {
         by_headline.entry(headline(outage)).or_default().push(outage);
     }
     if by_headline.is_empty() {
