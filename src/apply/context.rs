@@ -79,6 +79,8 @@ pub(super) struct StepContext {
     pub(super) outage: Arc<Outage>,
     pub(super) notes: Arc<Mutex<OutageNotes>>,
     waiting: Mutex<Option<WaitFor>>,
+    /// Whether the step was started. Where it was not, and something is only tidied up, no event may speak of it.
+    started: bool,
 }
 
 /// Why a step ended early.
@@ -153,7 +155,12 @@ impl StepContext {
         outage: Arc<Outage>,
         notes: Arc<Mutex<OutageNotes>>,
     ) -> Self {
-        Self { cluster, step, outage, notes, waiting: Mutex::new(None) }
+        Self { cluster, step, outage, notes, waiting: Mutex::new(None), started: true }
+    }
+
+    /// The same for what is tidied up although the step was never started.
+    pub(super) fn never_started(self) -> Self {
+        Self { started: false, ..self }
     }
 
     pub(super) fn id(&self) -> &StepId {
@@ -171,7 +178,8 @@ impl StepContext {
     /// Announces a mutation, if the lock still lets this run act.
     pub(super) async fn permit(&self, intent: Intent) -> Result<Permit, StepError> {
         self.locked().await?;
-        let permit = self.cluster.journal.intend(Some(self.step.id.clone()), intent).await?;
+        let step = self.started.then(|| self.step.id.clone());
+        let permit = self.cluster.journal.intend(step, intent).await?;
         // The line took its time to reach the disk; a machine may have slept in between.
         self.locked().await?;
         Ok(permit)
@@ -201,6 +209,9 @@ impl StepContext {
 
     /// Says what the step waits for; recorded when it changes.
     pub(super) async fn waits(&self, what: WaitFor, since: Instant, until: Instant) -> Result<(), StepError> {
+        if !self.started {
+            return Ok(());
+        }
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.as_ref() == Some(&what) {

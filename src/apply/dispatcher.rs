@@ -128,7 +128,7 @@ impl Dispatcher {
         for step in unsettled {
             if let Some(context) = self.step_context(&step) {
                 // The report names the node as not finished either way.
-                let _ = step::settle(&context).await;
+                let _ = step::settle(&context.never_started()).await;
             }
         }
     }
@@ -231,6 +231,14 @@ impl Dispatcher {
                     self.take(&event);
                 }
             }
+        }
+        let released = self.outages.get(&step.node).is_some_and(|(_, notes)| {
+            let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.released
+        });
+        if released && step.verb == Verb::Reboot {
+            // A reboot that was never requested has given its node back itself, and with it its places.
+            self.occupancy.set(&StepId { verb: Verb::Uncordon, ..step.clone() }, StepState::Succeeded);
         }
         if consequence.halt && !interrupted && !self.halted {
             self.halted = true;

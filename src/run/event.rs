@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Wait;
-use crate::model::{BootId, ClusterName, Foreign, PodKey, RunId, Uid};
+use crate::model::{BootId, ClusterName, Foreign, NodeName, PodKey, RunId, Uid};
 use crate::plan::StepId;
 
 /// One event.
@@ -42,6 +42,14 @@ pub enum Intent {
     },
     /// Uncordon the node, marks off.
     Uncordon,
+    /// Take the marks of the run off a node that stays cordoned. It may follow a drain that was never begun, so that
+    /// it names its node itself.
+    SettleCordon {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeName,
+    },
     /// Create the namespace or service account that runs need.
     EnsureBase(&'static str),
 }
@@ -143,7 +151,7 @@ pub enum EventKind {
     },
     /// A mutation is about to be sent.
     Intended {
-        /// The step that sends it; `None` for what a run needs as a whole.
+        /// The step that sends it; `None` for what a run needs as a whole, and for what it tidies up at its end.
         step: Option<StepId>,
         /// What.
         intent: Intent,

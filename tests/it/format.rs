@@ -505,6 +505,7 @@ fn intent() -> impl Strategy<Value = Intent> {
         phase().prop_map(Intent::Phase),
         boot_id().prop_map(|boot_id| Intent::TriggerReboot { boot_id }),
         Just(Intent::Uncordon),
+        Just(Intent::SettleCordon { cluster: cluster("prod"), node: node("a") }),
         proptest::sample::select(run::BASES.to_vec()).prop_map(Intent::EnsureBase),
     ]
 }

@@ -49,7 +49,10 @@ async fn booted(context: &StepContext, before: &BootId, since: Instant, until: I
         }
         if clock::monotonic() >= until {
             return Err(StepError::new(FailureKind::TimedOut, "the node has not booted: its boot id is the same")
-                .advise("look at the node's console; it stays cordoned"));
+                .advise(format!(
+                    "look at the node's console; it stays cordoned. If it only boots slowly, raise ready_timeout{}",
+                    in_table(context, until.saturating_duration_since(since))
+                )));
         }
         context.waits(WaitFor::Boot, since, until).await?;
         if !changed_before(&mut changes, reread_before(until)).await {
@@ -57,6 +60,12 @@ async fn booted(context: &StepContext, before: &BootId, since: Instant, until: I
             let _ = context.read_node(until).await?;
         }
     }
+}
+
+/// Where a time limit stands in the config, and what it is now; fits after the name of its key.
+pub(super) fn in_table(context: &StepContext, now: Duration) -> String {
+    let table = context.outage.table.as_ref().map(|table| format!(" in [reboot.{table}]")).unwrap_or_default();
+    format!("{table} (now {})", crate::plan::words::duration(now))
 }
 
 /// Writes the phase `returned`; it only informs, so that a failure to write it is no failure of the step.
@@ -121,7 +130,11 @@ async fn proved(
                 good_since = None;
                 if now >= until {
                     return Err(StepError::new(FailureKind::TimedOut, format!("the node is not as it was: {missing}"))
-                        .advise("it stays cordoned; mend it, then uncordon it or apply again"));
+                        .advise(format!(
+                            "it stays cordoned; mend it, then uncordon it or apply again. If it only needs longer, \
+                             raise ready_timeout{}",
+                            in_table(context, until.saturating_duration_since(since))
+                        )));
                 }
                 context.waits(WaitFor::NodeReady(Foreign::new(missing)), since, until).await?;
                 now + ASK_EVERY

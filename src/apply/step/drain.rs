@@ -345,7 +345,7 @@ async fn arm(
         }
     }
     let name = reboot_pod_name(&outage.node, &context.cluster.run);
-    let mut said = Foreign::new("starting");
+    let mut said = Foreign::default();
     loop {
         let seen = pods.values().find(|pod| pod.shape.ours && pod.key.name.as_str() == name);
         if seen.is_some_and(|pod| pod.status.ready && !pod.status.terminating) {
@@ -356,10 +356,7 @@ async fn arm(
         }
         if seen.is_some_and(|pod| pod.status.is_finished()) || clock::monotonic() >= until {
             // Not a drain that takes long: on the next node it would be the same, so that `on_failure` decides.
-            let what = if clock::monotonic() >= until { "is not armed in time" } else { "ended before it was armed" };
-            return Err(StepError::new(FailureKind::Refused, format!("the reboot pod {what}: {}", said.raw())).advise(
-                "check that the image of node_pod can be pulled and started on this node; nothing was evicted",
-            ));
+            return Err(not_armed(context, rule, seen, &said));
         }
         context.waits(WaitFor::RebootPod(said.clone()), began, until).await?;
         let ask = (clock::monotonic() + Duration::from_secs(5)).min(until);
@@ -385,6 +382,33 @@ async fn arm(
                 },
             },
         }
+    }
+}
+
+/// The reboot pod ended, or its time was up, before it was armed: what was last seen of it, and what may help.
+fn not_armed(context: &StepContext, rule: &DrainRule, seen: Option<&Pod>, said: &Foreign) -> StepError {
+    let image = "check that the image of node_pod can be pulled and started on this node; nothing was evicted";
+    let said = if said.is_empty() { String::new() } else { format!(" ({})", said.raw()) };
+    let state = match seen {
+        None if said.is_empty() => "nothing was seen of it".to_owned(),
+        None => format!("it was not seen on the node{said}"),
+        Some(pod) if pod.status.is_finished() => {
+            return StepError::new(FailureKind::Refused, format!("the reboot pod ended before it was armed{said}"))
+                .advise(image);
+        }
+        Some(pod) if pod.status.terminating => format!("it was being deleted{said}"),
+        Some(pod) => format!("it was {:?} and not Ready{said}", pod.status.phase),
+    };
+    let limit = rule.timeout.min(ARM_TIMEOUT);
+    let message = format!("the reboot pod was not armed within {}: {state}", crate::plan::words::duration(limit));
+    let error = StepError::new(FailureKind::Refused, message);
+    if rule.timeout < ARM_TIMEOUT {
+        error.advise(format!(
+            "raise drain.timeout{}: the reboot pod starts within it. If that does not help, {image}",
+            super::await_ready::in_table(context, rule.timeout)
+        ))
+    } else {
+        error.advise(image)
     }
 }
 
