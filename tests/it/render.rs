@@ -254,6 +254,12 @@ fn notices_and_gaps_are_shown() {
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("b"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("c"), table: table("rack-8") },
+        Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
+        Notice::RebootAfterRelease { node: node("e"), table: table("linux") },
+        Notice::RebootAfterRelease { node: node("f"), table: table("other") },
+        Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
+        Notice::ProtectedFromService { node: node("h"), protect: table("payments"), table: table("rack-7") },
+        Notice::ProtectedFromService { node: node("h"), protect: table("payments"), table: table("rack-8") },
     ];
     plan.gaps = vec![
         Gap {

@@ -141,16 +141,26 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
     page.heading("Worth knowing");
     // A table may take a whole rack out of service: its nodes share one line.
     let mut deferred: BTreeMap<&TableName, Vec<NodeName>> = BTreeMap::new();
+    let mut released: BTreeMap<&TableName, Vec<NodeName>> = BTreeMap::new();
+    let mut protected: BTreeMap<(&TableName, &TableName), Vec<NodeName>> = BTreeMap::new();
     let mut lines = Vec::new();
     for notice in &cluster.notices {
         match notice {
             Notice::RebootDeferred { node, table } => deferred.entry(table).or_default().push(node.clone()),
+            Notice::RebootAfterRelease { node, table } => released.entry(table).or_default().push(node.clone()),
+            Notice::ProtectedFromService { node, protect, table } => {
+                protected.entry((protect, table)).or_default().push(node.clone());
+            }
             Notice::MatchesNothing { .. } | Notice::Expired { .. } | Notice::LockHeld { .. } => {
                 lines.push(words.notice(notice))
             }
         }
     }
     lines.extend(deferred.iter().map(|(table, nodes)| words.reboot_deferred(nodes, table, page.style.names())));
+    let most = page.style.names();
+    lines.extend(released.iter().map(|(table, nodes)| words.reboot_after_release(nodes, table, most)));
+    let protected = protected.iter();
+    lines.extend(protected.map(|((by, table), nodes)| words.protected_from_service(nodes, by, table, most)));
     for line in lines.iter().take(MOST_NOTES) {
         page.note(line);
     }
