@@ -28,7 +28,7 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
     }
     let names = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, &names, &environment, "apply").await?;
+    let connections = Connections::open(&loaded, &names, &environment, "apply", output).await?;
     let snapshots = connections.observe(output).await?;
     let selection = args.selection.to_plan();
     let daemon_sets: BTreeMap<ClusterName, _> = snapshots
