@@ -7,7 +7,7 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use super::summary::{left_line, summary};
+pub use super::summary::{left_at_once, left_line, summary};
 use super::words;
 use crate::model::{ClusterName, NodeName};
 use crate::plan::{ClusterPlan, StepState, Verb};

@@ -1,11 +1,11 @@
 //! The last block of every run: done, failed, skipped, interrupted, not started; how each node was left, and what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::styles::Styles;
 use super::{TerminalStyle, words};
 use crate::model::{ClusterName, NodeName};
-use crate::run::{LeftAs, NodeOutcome, Remaining, StepFailure, StepId, StopCause, Summary};
+use crate::run::{Held, LeftAs, NodeOutcome, Remaining, StepFailure, StepId, StopCause, Summary};
 
 /// As what nodes are left, in the order in which it is told.
 const LEFT: [LeftAs; 7] = [
@@ -101,6 +101,43 @@ pub fn left_line(remaining: &Remaining) -> String {
     } else {
         format!("Left: {} = {}.", words::count(remaining.nodes.len(), "node"), parts.join(", "))
     }
+}
+
+/// How long a lock outlives a run that was left at once: the length of its Lease.
+const LOCK_STAYS: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The last block of a run that was left at once: what it holds, as far as it knows, and what to do. `record` is where
+/// its journal is.
+#[must_use]
+pub fn left_at_once(held: &Held, record: &str) -> String {
+    let mut out = String::from("\n");
+    if held.nodes().is_empty() {
+        line(&mut out, "Left at once. This run holds no node cordoned.");
+    } else {
+        line(&mut out, "Left at once. Nothing looks after these nodes any more:");
+    }
+    for ((cluster, node), how) in held.nodes() {
+        line(&mut out, &format!("  {cluster}/node/{node}: {}", words::held(how)));
+    }
+    let clusters: BTreeSet<&ClusterName> = held.nodes().keys().map(|(cluster, _)| cluster).collect();
+    for cluster in clusters {
+        let free = words::free_of(cluster, held.is_simulated(cluster), &"NODE");
+        line(&mut out, &format!("  to free a node of {cluster} once it is Ready: {free}"));
+    }
+    if !held.locks().is_empty() {
+        let locks: Vec<&ClusterName> = held.locks().iter().collect();
+        line(
+            &mut out,
+            &format!(
+                "The lock of {} stays until {} after its last renewal; no other run acts before.",
+                words::names(&locks, usize::MAX),
+                words::duration(LOCK_STAYS)
+            ),
+        );
+    }
+    line(&mut out, &format!("The record of this run is in {}", crate::model::sanitise(record)));
+    line(&mut out, "What to do: haulout plan shows what is left and what to do about it; then apply again.");
+    out
 }
 
 fn line(out: &mut String, text: &str) {

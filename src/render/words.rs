@@ -5,8 +5,9 @@ pub use crate::plan::words::*;
 
 use jiff::Timestamp;
 
+use crate::model::Phase;
 use crate::plan::Verb;
-use crate::run::{Evidence, FailureKind, LeftAs, StepFailure, StepId, StopCause, Wait, WaitFor};
+use crate::run::{Evidence, FailureKind, HeldAt, HeldNode, LeftAs, StepFailure, StepId, StopCause, Wait, WaitFor};
 
 /// How many pods a wait names.
 const NAMED: usize = 3;
@@ -95,6 +96,22 @@ pub fn stop_cause(cause: &StopCause) -> String {
         StopCause::Lost => {
             "haulout lost track of it, which is a mistake: please report it, with the journal".to_owned()
         }
+    }
+}
+
+/// How far a run has come with a node that it holds; fits after the node's name and a colon.
+#[must_use]
+pub fn held(node: &HeldNode) -> String {
+    let at = match node.at {
+        HeldAt::Cordoning => "its cordon was being written, it may be cordoned".to_owned(),
+        HeldAt::Uncordoning => "its uncordon was being written, it may still be cordoned".to_owned(),
+        HeldAt::Phase(phase) => format!("cordoned, in phase {phase}"),
+    };
+    let back = node.at == HeldAt::Phase(Phase::Returned) || node.at == HeldAt::Uncordoning;
+    match (node.requested, back) {
+        (false, _) => format!("{at}; no reboot was requested"),
+        (true, false) => format!("{at}; its reboot was requested, and it may be down for some minutes"),
+        (true, true) => format!("{at}; it has rebooted"),
     }
 }
 

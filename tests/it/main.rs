@@ -11,5 +11,7 @@ mod plan;
 mod plans;
 mod render;
 mod run;
+#[cfg(unix)]
+mod signal;
 mod twin;
 mod wire;

@@ -603,6 +603,56 @@ fn what_is_left_after_a_run_is_named() {
 }
 
 #[test]
+fn what_is_left_at_once_is_named() {
+    use haulout::model::Phase;
+    use haulout::run::{Held, Intent};
+    let mut plan = empty("prod");
+    for name in ["cordoning", "draining", "rebooting", "back", "returning", "returned", "untouched", "refused"] {
+        add(&mut plan, name, Done::Reboot, vec![linux()]);
+    }
+    add(&mut plan, "out", Done::Drain, vec![linux()]);
+    add(&mut plan, "settled", Done::Drain, vec![linux()]);
+    let mut simulated = empty("box");
+    simulated.sandbox = true;
+    add(&mut simulated, "a", Done::Reboot, vec![linux()]);
+    let mut held = Held::new(&[Arc::new(plan), Arc::new(simulated)]);
+    let folder = "/state/runs/r-7f3a";
+    let mut text = progress::left_at_once(&held, folder);
+    for name in ["prod", "box"] {
+        held.take(&EventKind::LockTaken { cluster: cluster(name) });
+    }
+    let mut go = |of: &str, name: &str, intents: &[(Verb, Intent)], done: &[Verb]| {
+        for (verb, intent) in intents {
+            held.take(&EventKind::Intended { step: Some(step(of, name, *verb)), intent: intent.clone() });
+        }
+        for verb in done {
+            held.take(&EventKind::StepSucceeded { step: step(of, name, *verb), evidence: Evidence::AlreadyHeld });
+        }
+    };
+    let cordon = (Verb::Cordon, Intent::Cordon);
+    let armed = (Verb::Drain, Intent::Phase(Phase::Armed));
+    let boot_id = haulout::model::BootId::new("3f1c").unwrap();
+    let trigger = (Verb::Reboot, Intent::TriggerReboot { boot_id });
+    let back = (Verb::AwaitReady, Intent::Phase(Phase::Returned));
+    let uncordon = (Verb::Uncordon, Intent::Uncordon);
+    let all = [cordon, armed, trigger, back, uncordon];
+    go("prod", "cordoning", &all[..1], &[]);
+    go("prod", "refused", &all[..1], &[]);
+    go("prod", "draining", &all[..2], &[]);
+    go("prod", "rebooting", &all[..3], &[]);
+    go("prod", "back", &all[..4], &[]);
+    go("prod", "returning", &all, &[]);
+    go("prod", "returned", &all, &[Verb::Uncordon]);
+    go("prod", "out", &all[..1], &[Verb::Cordon]);
+    go("prod", "settled", &all[..1], &[Verb::Cordon, Verb::Drain]);
+    go("box", "a", &all[..1], &[Verb::Cordon]);
+    let refused = step("prod", "refused", Verb::Cordon);
+    held.take(&EventKind::StepFailed { step: refused, failure: failure(FailureKind::Refused) });
+    text += &progress::left_at_once(&held, folder);
+    case("left-at-once", &text);
+}
+
+#[test]
 fn a_simulated_cluster_is_never_told_to_kubectl() {
     for simulated in [false, true] {
         let mut plan = empty("box");
