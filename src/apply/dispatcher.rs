@@ -232,7 +232,9 @@ impl Dispatcher {
                     let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
                     (notes.cordon_sent, notes.released)
                 };
+                let left = outage.adopts.as_ref().is_some_and(|adopts| adopts.cordoned);
                 let out = match of(Verb::Cordon) {
+                    _ if left => true,
                     Some(StepState::Succeeded) => true,
                     // A cordon whose answer is not known may have been done.
                     Some(StepState::Failed | StepState::Running) => sent,
@@ -247,7 +249,7 @@ impl Dispatcher {
                     NodeOutcome::Done
                 } else if let Some(step) = outage.steps.iter().find(|step| self.state.of(step) != StepState::Succeeded)
                     && cordoned
-                    && of(Verb::Cordon).is_some()
+                    && (left || of(Verb::Cordon).is_some())
                 {
                     // Nothing failed here, and yet the node stays cordoned: the report must name it.
                     let failure = StepFailure {

@@ -4,7 +4,7 @@
 
 use haulout::model::{Foreign, Gap, GapSubject, RunId, sanitise};
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, UnknownReason, Verb, Wanted, Why,
+    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, Standing, UnknownReason, Verb, Wanted, Why,
 };
 use haulout::render::progress::{self, Progress};
 use haulout::render::{TerminalStyle, terminal, words};
@@ -141,7 +141,11 @@ fn all_reasons() -> Vec<BlockedReason> {
             since: Some(at("2026-11-20T09:00:00Z")),
         },
         BlockedReason::ForeignCordon { manager: None, since: None },
-        BlockedReason::MarkedByRun { run: RunId::new("r-7f3a").unwrap(), config: Foreign::new("platform-prod") },
+        BlockedReason::MarkedByRun {
+            run: RunId::new("r-7f3a").unwrap(),
+            config: Foreign::new("platform-prod"),
+            standing: Standing::Live,
+        },
         filled(Slot::Cluster, 3, &["a", "b", "c"]),
         filled(pool("np1"), 1, &["a"]),
         filled(pool(""), 1, &["a", "b", "c", "d", "e", "f"]),
@@ -575,7 +579,11 @@ fn told(text: &str) -> ClusterPlan {
         Wanted::Reboot,
         vec![
             BlockedReason::ForeignCordon { manager: Some(foreign()), since: None },
-            BlockedReason::MarkedByRun { run: RunId::new("r").unwrap(), config: foreign() },
+            BlockedReason::MarkedByRun {
+                run: RunId::new("r").unwrap(),
+                config: foreign(),
+                standing: Standing::OtherConfig,
+            },
             BlockedReason::RebootDidNotClear { at: now(), reason: foreign() },
         ],
     ));

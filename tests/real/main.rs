@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
 mod cluster;
+mod crash;
 mod drain;
 mod reads;
 mod rolling;
@@ -24,6 +25,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_declined_prompt_changes_nothing", thin::no_terminal_no_work),
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
+    ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
