@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop, the second leaves at once.
+//! Ctrl-C and SIGTERM: the first asks the run to stop, the second leaves at once. A terminal that closes asks too, but
+//! never twice: a shell may pass on what the kernel has told already.
 
 use tokio::task::JoinHandle;
 
@@ -27,7 +28,7 @@ pub(super) fn listen(interrupt: Interrupt, output: Output) -> Result<Listening, 
             "Interrupted. Nothing new is started; nodes under way are brought to a safe end.\n\
              Interrupt again to leave at once: a node in mid-reboot then stays cordoned.",
         );
-        signals.next().await;
+        while signals.next().await == Asked::ByTerminal {}
         // The journal is durable line by line, so that leaving here loses nothing.
         std::process::exit(i32::from(Exit::Interrupted.code()));
     })))
@@ -43,24 +44,56 @@ pub(super) fn stop(stop: tokio_util::sync::CancellationToken) -> Result<Listenin
     })))
 }
 
+/// Who asked.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    /// Somebody meant it: Ctrl-C, SIGTERM.
+    OnPurpose,
+    /// The terminal is gone: SIGHUP.
+    ByTerminal,
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// `None` where whoever started this process wants it to outlive the terminal (nohup).
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+/// Whether this process was started with SIGHUP ignored. Listening for it would undo that. Where there is no /proc,
+/// nobody can say, and then a closed terminal asks.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    // SIGHUP is signal 1, the lowest bit of the mask.
+    ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Asked::OnPurpose,
+            _ = self.terminate.recv() => Asked::OnPurpose,
+            _ = hangup => Asked::ByTerminal,
         }
     }
 }
@@ -74,10 +107,11 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         // Where Ctrl-C cannot be listened for, nobody asks.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Asked::OnPurpose
     }
 }

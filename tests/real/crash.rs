@@ -10,18 +10,21 @@ use serde_json::Value;
 use super::cluster::{ControlPlane, Said};
 use super::scene::{self, SimNode};
 use super::thin::wait_for_nodes;
+use super::watcher::{Limits, Watcher};
 
 /// A haulout on a machine of its own: its state is where no other machine looks.
 pub(crate) struct Machine<'p> {
     plane: &'p ControlPlane,
     state: PathBuf,
     log: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl<'p> Machine<'p> {
     pub(crate) fn new(plane: &'p ControlPlane, name: &str) -> Self {
         let folder = plane.folder.path();
-        Self { plane, state: folder.join(format!("state-{name}")), log: folder.join(format!("log-{name}")) }
+        let state = folder.join(format!("state-{name}"));
+        Self { plane, state, log: folder.join(format!("log-{name}")), kubeconfig: plane.kubeconfig.clone() }
     }
 
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child, Failed> {
@@ -29,7 +32,7 @@ impl<'p> Machine<'p> {
         Ok(Command::new(env!("CARGO_BIN_EXE_haulout"))
             .args(arguments)
             .current_dir(self.plane.folder.path())
-            .env("KUBECONFIG", &self.plane.kubeconfig)
+            .env("KUBECONFIG", &self.kubeconfig)
             .env("XDG_STATE_HOME", &self.state)
             .env("TZ", "UTC")
             .stdin(Stdio::null())
@@ -59,7 +62,6 @@ impl<'p> Machine<'p> {
         self.end(child, began, limit)
     }
 
-    #[expect(dead_code, reason = "for resuming, which comes next")]
     /// The folders of its runs, the oldest first.
     pub(crate) fn runs(&self) -> Vec<PathBuf> {
         let mut all: Vec<PathBuf> = std::fs::read_dir(self.state.join("haulout/runs"))
@@ -148,15 +150,100 @@ pub(crate) fn another_machine_finishes_what_a_killed_run_began() -> Result<(), F
 
     // While its lock is live, nobody touches what it has marked.
     let second = Machine::new(&plane, "second");
-    let live = second.run(&["plan", config], Duration::from_secs(30))?.expect(0)?;
+    let limit = Duration::from_secs(30);
+    let live = second.run(&["plan", config], limit)?.expect(0)?;
     if !live.out.contains("has marked it and not finished") {
         return Err(live.all().into());
     }
-    std::thread::sleep(Duration::from_secs(61));
-    let dead = second.run(&["plan", config], Duration::from_secs(30))?.expect(0)?;
-    if !dead.out.contains("which is dead, cordoned it") {
-        return Err(dead.all().into());
+    second.run(&["apply", config, "--auto-approve"], limit)?.expect(5)?;
+    let status = second.run(&["status", config], limit)?.expect(0)?;
+    for words in ["alive", "node/node-a is cordoned", "wait for run"] {
+        if !status.out.contains(words) {
+            return Err(format!("{words} is not in {}", status.all()).into());
+        }
     }
-    second.run(&["apply", config, "--auto-approve"], Duration::from_secs(180))?.expect(0)?;
+    let done = second.run(&["apply", config, "--auto-approve", "--lock-timeout", "90s"], Duration::from_secs(180))?;
+    let done = done.expect(0)?;
+    if !done.out.contains("which is dead, cordoned it") {
+        return Err(done.all().into());
+    }
     settled(&plane, config, &[("node-a", &before)])
+}
+
+/// The run that the last reboot of a node is recorded under.
+fn rebooted_by(plane: &ControlPlane, node: &str) -> Result<String, Failed> {
+    let node = plane.get(&["node", node])?;
+    let text = node["metadata"]["annotations"]["haulout.dev/last-reboot"].as_str().unwrap_or("{}");
+    let record: Value = serde_json::from_str(text)?;
+    Ok(record["run"].as_str().unwrap_or_default().to_owned())
+}
+
+pub(crate) fn a_killed_run_is_resumed_under_its_own_id() -> Result<(), Failed> {
+    // Before the request all is done anew; after it the reboot is proved and never asked for again.
+    for phases in [&["armed", "drained"][..], &["reboot"]] {
+        let (plane, config) = two_nodes()?;
+        let config = path(&config)?;
+        let before = boot(&plane.get(&["node", "node-a"])?);
+        let machine = Machine::new(&plane, "one");
+        let watcher = Watcher::start(&plane)?;
+        let child = machine.spawn(&["apply", config, "--auto-approve"])?;
+        kill_at(&plane, child, "node-a", phases)?;
+        let folder = machine.runs().pop().ok_or("no run")?;
+        // Torn at some byte of its last line, as by a machine that lost its power.
+        let segment = folder.join("0001.jsonl");
+        let text = std::fs::read(&segment)?;
+        std::fs::write(&segment, [&text[..], b"{\"kind\":\"run\",\"format_ver"].concat())?;
+
+        let limit = Duration::from_secs(120);
+        let elsewhere = Machine::new(&plane, "two").run(&["apply", config, "--auto-approve", "--resume"], limit)?;
+        elsewhere.expect(1)?;
+        let resumed = machine.run(&["apply", config, "--auto-approve", "--resume"], limit)?.expect(0)?;
+        if resumed.took > Duration::from_secs(55) {
+            return Err(format!("its own lock was not retaken at once: {}", resumed.all()).into());
+        }
+        settled(&plane, config, &[("node-a", &before)])?;
+        let run = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if rebooted_by(&plane, "node-a")? != run || machine.runs().len() != 1 || !folder.join("0002.jsonl").exists() {
+            return Err(format!("not under its own id: {}", resumed.all()).into());
+        }
+        let (_, boots) = watcher.end(&Limits { cluster: 1, pool: 1, zone: 1 })?;
+        if boots["node-a"].len() != 2 {
+            return Err(format!("{phases:?}: rebooted {} times", boots["node-a"].len() - 1).into());
+        }
+        machine.run(&["apply", config, "--auto-approve", "--resume"], limit)?.expect(1)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn a_dead_run_is_given_up() -> Result<(), Failed> {
+    let (plane, config) = two_nodes()?;
+    let config = path(&config)?;
+    let before = boot(&plane.get(&["node", "node-a"])?);
+    let first = Machine::new(&plane, "first");
+    let child = first.spawn(&["apply", config, "--auto-approve"])?;
+    kill_at(&plane, child, "node-a", &["armed", "drained"])?;
+    let run = first.runs().pop().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).ok_or("no run")?;
+    let second = Machine::new(&plane, "second");
+    let limit = Duration::from_secs(150);
+    second.run(&["status", "abandon", &run, config, "--auto-approve"], limit)?.expect(5)?;
+    second.run(&["status", "abandon", "19990101-000000-000000", config, "--auto-approve"], limit)?.expect(1)?;
+    let wait = ["--auto-approve", "--lock-timeout", "90s"];
+    second.run(&[&["status", "abandon", &run, config], &wait[..]].concat(), limit)?.expect(0)?;
+    let node = plane.get(&["node", "node-a"])?;
+    let annotations = node["metadata"]["annotations"].to_string();
+    if boot(&node) != before || node["spec"]["unschedulable"] == true || annotations.contains("haulout.dev/cordon") {
+        return Err(format!("not given up: {node:#}").into());
+    }
+    let pods = plane.get(&["pods", "-n", "haulout-system"])?;
+    if pods["items"].as_array().is_some_and(|pods| !pods.is_empty()) {
+        return Err(format!("reboot pods are left: {pods}").into());
+    }
+    let status = second.run(&["status", config], limit)?.expect(0)?;
+    if !status.out.contains("lock: free") || !status.out.contains("No run has left anything here.") {
+        return Err(status.all().into());
+    }
+    if second.runs().len() != 1 {
+        return Err("giving up is not in a journal of its own".into());
+    }
+    Ok(())
 }

@@ -26,6 +26,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
+    ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
+    ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];

@@ -1,7 +1,9 @@
 //! `plan.v1`: plan → canonical JSON.
 
+mod scope;
 mod wire;
 
+pub use scope::{Scope, read_scope};
 pub(super) use wire::{Document, GapSubject};
 
 use jiff::Timestamp;

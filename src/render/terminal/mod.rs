@@ -3,6 +3,7 @@
 mod fold;
 mod page;
 mod sections;
+mod status;
 mod waves;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use crate::model::{Foreign, GapSubject};
 use crate::plan::words::{Words, count, foreign, moment, number};
 use crate::plan::{ClusterPlan, Counts, Plan};
 use page::Page;
+pub use status::status;
 
 /// A plan as text.
 #[must_use]
