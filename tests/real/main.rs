@@ -9,6 +9,7 @@
 mod cluster;
 mod crash;
 mod drain;
+mod kills;
 mod reads;
 mod rolling;
 mod scene;
@@ -28,6 +29,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
     ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
     ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
+    ("kills_change_nothing_about_the_end", kills::kills_change_nothing_about_the_end),
+    ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
+    ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
