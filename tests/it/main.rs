@@ -5,6 +5,7 @@
 mod cli;
 mod config;
 mod format;
+mod journal;
 mod layers;
 mod node;
 mod plan;

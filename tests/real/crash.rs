@@ -15,7 +15,7 @@ use super::watcher::{Limits, Watcher};
 /// A haulout on a machine of its own: its state is where no other machine looks.
 pub(crate) struct Machine<'p> {
     plane: &'p ControlPlane,
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     log: PathBuf,
     pub(crate) kubeconfig: PathBuf,
 }
@@ -27,18 +27,33 @@ impl<'p> Machine<'p> {
         Self { plane, state, log: folder.join(format!("log-{name}")), kubeconfig: plane.kubeconfig.clone() }
     }
 
-    pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child, Failed> {
-        let file = |end: &str| std::fs::File::create(self.log.with_extension(end));
-        Ok(Command::new(env!("CARGO_BIN_EXE_haulout"))
-            .args(arguments)
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haulout"));
+        command.args(arguments);
+        self.settle_in(command)
+    }
+
+    /// A haulout whose files cannot grow beyond eight kilobytes; bash counts in those.
+    pub(crate) fn command_of_small_files(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("bash");
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_haulout")]).args(arguments);
+        self.settle_in(command)
+    }
+
+    fn settle_in(&self, mut command: Command) -> Command {
+        command
             .current_dir(self.plane.folder.path())
             .env("KUBECONFIG", &self.kubeconfig)
             .env("XDG_STATE_HOME", &self.state)
             .env("TZ", "UTC")
-            .stdin(Stdio::null())
-            .stdout(file("out")?)
-            .stderr(file("err")?)
-            .spawn()?)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child, Failed> {
+        let file = |end: &str| std::fs::File::create(self.log.with_extension(end));
+        Ok(self.command(arguments).stdout(file("out")?).stderr(file("err")?).spawn()?)
     }
 
     /// Waits for a haulout to end, for at most `limit`; then it is killed and the test has failed.
@@ -79,7 +94,7 @@ pub(crate) fn kill(mut child: Child) -> Result<(), Failed> {
     Ok(())
 }
 
-fn path(config: &Path) -> Result<&str, Failed> {
+pub(crate) fn path(config: &Path) -> Result<&str, Failed> {
     config.to_str().ok_or_else(|| "path".into())
 }
 
@@ -88,21 +103,21 @@ pub(crate) fn phase(plane: &ControlPlane, node: &str) -> Result<Option<String>, 
     Ok(node["metadata"]["annotations"]["haulout.dev/phase"].as_str().map(str::to_owned))
 }
 
-fn boot(node: &Value) -> String {
+pub(crate) fn boot(node: &Value) -> String {
     node["status"]["nodeInfo"]["bootID"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A node that asks for a reboot, with a pod of one deployment on it, and another that the pod can go to.
-fn two_nodes() -> Result<(ControlPlane, PathBuf), Failed> {
+/// A node that asks for a reboot, with the pods of one deployment on it, and another that they can go to.
+pub(crate) fn two_nodes(pods: u32) -> Result<(ControlPlane, PathBuf), Failed> {
     let plane = ControlPlane::start(&[])?;
     let node = |name: &str, asks| {
         scene::node(&SimNode { name: name.to_owned(), pool: "np1", zone: "z1", asks, unschedulable: false })
     };
     plane.create(&node("node-a", Some("linux-image")))?;
     wait_for_nodes(&plane, 1)?;
-    plane.create(&(scene::namespace("shop") + &scene::deployment("shop", "web", 1)))?;
+    plane.create(&(scene::namespace("shop") + &scene::deployment("shop", "web", pods)))?;
     plane.until("pod available", Duration::from_secs(60), |plane| {
-        Ok(plane.get(&["deployment", "web", "-n", "shop"])?["status"]["availableReplicas"] == 1)
+        Ok(plane.get(&["deployment", "web", "-n", "shop"])?["status"]["availableReplicas"] == pods)
     })?;
     plane.create(&node("node-b", None))?;
     wait_for_nodes(&plane, 2)?;
@@ -119,7 +134,7 @@ fn kill_at(plane: &ControlPlane, child: Child, node: &str, wanted: &[&str]) -> R
 }
 
 /// Everything is done, and nothing of any run is left.
-fn settled(plane: &ControlPlane, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
+pub(crate) fn settled(plane: &ControlPlane, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
     for (name, before) in reboots {
         let node = plane.get(&["node", name])?;
         let annotations = node["metadata"]["annotations"].to_string();
@@ -141,7 +156,7 @@ fn settled(plane: &ControlPlane, config: &str, reboots: &[(&str, &str)]) -> Resu
 }
 
 pub(crate) fn another_machine_finishes_what_a_killed_run_began() -> Result<(), Failed> {
-    let (plane, config) = two_nodes()?;
+    let (plane, config) = two_nodes(1)?;
     let config = path(&config)?;
     let before = boot(&plane.get(&["node", "node-a"])?);
     let first = Machine::new(&plane, "first");
@@ -181,7 +196,7 @@ fn rebooted_by(plane: &ControlPlane, node: &str) -> Result<String, Failed> {
 pub(crate) fn a_killed_run_is_resumed_under_its_own_id() -> Result<(), Failed> {
     // Before the request all is done anew; after it the reboot is proved and never asked for again.
     for phases in [&["armed", "drained"][..], &["reboot"]] {
-        let (plane, config) = two_nodes()?;
+        let (plane, config) = two_nodes(1)?;
         let config = path(&config)?;
         let before = boot(&plane.get(&["node", "node-a"])?);
         let machine = Machine::new(&plane, "one");
@@ -216,7 +231,7 @@ pub(crate) fn a_killed_run_is_resumed_under_its_own_id() -> Result<(), Failed> {
 }
 
 pub(crate) fn a_dead_run_is_given_up() -> Result<(), Failed> {
-    let (plane, config) = two_nodes()?;
+    let (plane, config) = two_nodes(1)?;
     let config = path(&config)?;
     let before = boot(&plane.get(&["node", "node-a"])?);
     let first = Machine::new(&plane, "first");
