@@ -12,4 +12,5 @@ mod plan;
 mod plans;
 mod render;
 mod twin;
+mod vacancy;
 mod wire;
