@@ -46,7 +46,7 @@ struct Waited {
 }
 
 async fn wait(states: Vec<Option<LeaseRead>>, patience: u64) -> Waited {
-    let began = tokio::time::Instant::now();
+    let began = haulout::provider::clock::monotonic();
     let mut told = Vec::new();
     let (cluster, me) = (ClusterName::new("prod").unwrap(), RunId::new("me").unwrap());
     let lease = Lease(Mutex::new(states));

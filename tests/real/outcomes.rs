@@ -94,6 +94,9 @@ pub(crate) fn nobody_reads_and_the_run_goes_on() -> Result<(), Failed> {
     let (plane, config) = two_nodes(1)?;
     let config = path(&config)?;
     let before = boot(&plane.get(&["node", "node-a"])?);
+    // An image that is not pinned would be warned of before the run begins, and there a stalled terminal does stall.
+    let pinned = format!("haulout@sha256:{}", "0".repeat(64));
+    std::fs::write(config, std::fs::read_to_string(config)?.replace("haulout:test", &pinned))?;
     let machine = Machine::new(&plane, "one");
     // Stdout is closed at the other end, and stderr is as full as a terminal that was stopped.
     let (reader, stdout) = std::io::pipe()?;
