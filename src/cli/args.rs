@@ -198,14 +198,16 @@ pub(super) struct Apply {
           value_parser = |text: &str| RunId::new(text))]
     pub(super) resume: Option<Option<RunId>>,
     /// How long to wait for a cluster that another run has locked, such as 90s
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = not_negative)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
     pub(super) lock_timeout: jiff::SignedDuration,
 }
 
-fn not_negative(text: &str) -> Result<jiff::SignedDuration, String> {
-    let duration: jiff::SignedDuration =
-        text.parse().map_err(|_| "expected a duration such as 90s or 15m".to_owned())?;
-    if duration.is_negative() { Err("it is in the past".to_owned()) } else { Ok(duration) }
+fn patience(text: &str) -> Result<jiff::SignedDuration, String> {
+    /// Nobody waits longer, and clocks can be added to.
+    const MOST: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+    let expected = || "expected a duration such as 90s or 15m, of 30 days at most".to_owned();
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    if duration.is_negative() || duration > MOST { Err(expected()) } else { Ok(duration) }
 }
 
 #[derive(Debug, Args)]
@@ -242,7 +244,7 @@ pub(super) struct Abandon {
     #[arg(long)]
     pub(super) auto_approve: bool,
     /// How long to wait for a cluster that another run has locked, such as 90s
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = not_negative)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
     pub(super) lock_timeout: jiff::SignedDuration,
 }
 

@@ -262,3 +262,37 @@ pub(crate) fn a_dead_run_is_given_up() -> Result<(), Failed> {
     }
     Ok(())
 }
+
+pub(crate) fn a_reboot_that_will_not_come_is_proved_before_another() -> Result<(), Failed> {
+    let (plane, config) = two_nodes(1)?;
+    let config = path(&config)?;
+    let before = boot(&plane.get(&["node", "node-a"])?);
+    let watcher = Watcher::start(&plane)?;
+    let first = Machine::new(&plane, "first");
+    // What stops slowly leaves time to kill the run before it asks for the reboot.
+    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/stops-after=4s"])?;
+    let child = first.spawn(&["apply", config, "--auto-approve"])?;
+    kill_at(&plane, child, "node-a", &["armed", "drained"])?;
+    // As if the run had asked, and the pod had gone without doing it.
+    plane.kubectl(&["delete", "pods", "-n", "haulout-system", "--all", "--wait"])?;
+    plane.kubectl(&["annotate", "node", "node-a", "haulout.dev/phase=reboot", "--overwrite"])?;
+
+    let second = Machine::new(&plane, "second");
+    let limit = Duration::from_secs(240);
+    let apply = ["apply", config, "--auto-approve", "--lock-timeout", "90s"];
+    let proved = second.run(&apply, limit)?.expect(8)?;
+    if !proved.out.contains("its reboot was requested already") || !proved.out.contains("will not come") {
+        return Err(proved.all().into());
+    }
+    let node = plane.get(&["node", "node-a"])?;
+    if boot(&node) != before
+        || node["spec"]["unschedulable"] != true
+        || phase(&plane, "node-a")?.as_deref() != Some("cordoned")
+    {
+        return Err(format!("not left for the next plan: {node:#}").into());
+    }
+    second.run(&apply, limit)?.expect(0)?;
+    settled(&plane, config, &[("node-a", &before)])?;
+    let (_, boots) = watcher.end(&Limits { cluster: 1, pool: 1, zone: 1 })?;
+    if boots["node-a"].len() == 2 { Ok(()) } else { Err(format!("{boots:?}").into()) }
+}

@@ -29,6 +29,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
     ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
+    (
+        "a_reboot_that_will_not_come_is_proved_before_another",
+        crash::a_reboot_that_will_not_come_is_proved_before_another,
+    ),
     ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
     ("a_full_disk_stops_a_run_that_says_what_it_left", outcomes::a_full_disk_stops_a_run_that_says_what_it_left),
     (
