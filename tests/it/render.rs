@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use haulout::model::{Foreign, Gap, GapSubject, RunId, sanitise};
+use haulout::model::{Foreign, Gap, GapSubject, Phase, RunId, sanitise};
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, Standing, UnknownReason, Verb, Wanted, Why,
+    Adopts, BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, Standing, UnknownReason, Verb,
+    Wanted, Why,
 };
 use haulout::render::progress::{self, Progress};
 use haulout::render::{TerminalStyle, terminal, words};
@@ -245,6 +246,27 @@ fn every_unknown_reason_says_what_would_tell() {
         })
         .collect();
     case("unknown", &shown(clusters, &style()));
+}
+
+#[test]
+fn what_a_dead_run_left_says_whose_it_was_and_what_becomes_of_it() {
+    let run = || RunId::new("20261123-120000-7f3a00").unwrap();
+    let left = |phase| Why::LeftByRun { run: run(), phase: Some(phase), since: at("2026-11-23T11:00:00Z") };
+    let mut plan = empty("prod-weu");
+    let anew = add(&mut plan, "n1", Done::Reboot, vec![left(Phase::Armed), linux()]);
+    let finish = add(&mut plan, "n2", Done::Release, vec![left(Phase::Reboot)]);
+    let uncordon = plan.outages[finish].steps[0].clone();
+    plan.outages[finish].steps.insert(0, haulout::plan::StepId { verb: Verb::AwaitReady, ..uncordon });
+    let release = add(&mut plan, "n3", Done::Release, vec![left(Phase::Drained)]);
+    for (outage, requested) in [(anew, false), (finish, true), (release, false)] {
+        let reason = Foreign::default();
+        plan.outages[outage].adopts = Some(Adopts { run: run(), requested, cordoned: true, reason });
+    }
+    plan.notices.push(Notice::LeftAlone { node: node("n4"), run: run(), cordoned: true });
+    plan.notices.push(Notice::LeftAlone { node: node("n5"), run: run(), cordoned: false });
+    wave(&mut plan, &["n1", "n2", "n3"]);
+    plan.counts = Counts { observed: 5, reboot: 1, release: 2, protected: 2, ..Counts::default() };
+    case("adopted", &shown(vec![plan], &style()));
 }
 
 #[test]

@@ -179,7 +179,7 @@ pub(crate) fn another_machine_finishes_what_a_killed_run_began() -> Result<(), F
     }
     let done = second.run(&["apply", config, "--auto-approve", "--lock-timeout", "90s"], Duration::from_secs(180))?;
     let done = done.expect(0)?;
-    if !done.out.contains("which is dead, cordoned it") {
+    if !done.out.contains("which has ended, cordoned it") {
         return Err(done.all().into());
     }
     settled(&plane, config, &[("node-a", &before)])

@@ -39,7 +39,7 @@ impl Words<'_> {
             Why::ReleasedFromService => "no table takes it out of service any more".to_owned(),
             Why::LeftByRun { run, phase, since } => {
                 let phase = phase.map(|phase| format!(", phase {phase}")).unwrap_or_default();
-                format!("run {run}, which is dead, cordoned it {} and left it so{phase}", self.moment(*since))
+                format!("run {run}, which has ended, cordoned it {} and left it so{phase}", self.moment(*since))
             }
         }
     }
@@ -58,7 +58,7 @@ impl Words<'_> {
             }
             Why::OutOfService(_) => format!("{} takes them out of service", table_name("out_of_service", table)),
             Why::ReleasedFromService => "no table takes them out of service any more".to_owned(),
-            Why::LeftByRun { run, .. } => format!("run {run}, which is dead, cordoned them and left them so"),
+            Why::LeftByRun { run, .. } => format!("run {run}, which has ended, cordoned them and left them so"),
         }
     }
 

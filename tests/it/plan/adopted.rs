@@ -271,3 +271,52 @@ fn the_checker_takes_these_shapes_and_no_others() {
 fn left_by(draft: &mut Draft) -> &mut LeftBy {
     draft.clusters[0].facts.nodes.get_mut("a").unwrap().left_by.as_mut().unwrap()
 }
+
+#[test]
+fn status_says_how_each_run_stands_and_what_to_do_next() {
+    use haulout::render::{TerminalStyle, terminal};
+    let style = TerminalStyle { timezone: jiff::tz::TimeZone::UTC, ..TerminalStyle::default() };
+    let mut scene = scene(Phase::Armed, "boot-now");
+    let mut out_of_service = node("b", "np1", "z1");
+    out_of_service.mark = Some(mark("platform", Some("rack"), None));
+    out_of_service.cordon = out_of_service.mark.clone().map(Cordon::Marked);
+    let mut foreign = left(node("c", "np1", "z1"), Phase::Drained);
+    foreign.cordon = Some(Cordon::Foreign { manager: None, since: None, mark: foreign.mark.clone() });
+    let mut others = node("d", "np1", "z1");
+    others.mark = Some(mark("other \u{1b}[31m", Some("linux"), Some(Phase::Cordoned)));
+    others.cordon = others.mark.clone().map(Cordon::Marked);
+    for node in [out_of_service, foreign, others] {
+        scene.nodes.insert(node.name.clone(), node);
+    }
+    let reboot_pod = |on: &str, ready| {
+        let mut pod = shaped(pod(&format!("haulout-system/reboot-{on}"), on, "x"), |shape| {
+            shape.ours = true;
+            shape.labels =
+                Labels::from([(LABEL_COMPONENT.into(), REBOOT_COMPONENT.into()), (LABEL_RUN.into(), "run-1".into())]);
+        });
+        pod.status.ready = ready;
+        pod
+    };
+    let mut scene = with_pods(scene, [reboot_pod("a", true), reboot_pod("z", false)], []);
+    let say = |scene: &Snapshot| terminal::status(&Foreign::new("platform"), now(), [scene], &style);
+    assert_eq!(
+        say(&scene),
+        "Cluster prod · sandbox\n  lock: free\n  \
+         ! node/a is cordoned: run run-1 of config platform, since 2026-11-20 00:00 UTC, phase armed\n      \
+         ! its reboot pod is armed\n  \
+         ! node/b is out of service: run run-1 of config platform, since 2026-11-20 00:00 UTC\n  \
+         ! node/c is cordoned by somebody else, and carries marks: run run-1 of config platform, since 2026-11-20 00:00 UTC, phase drained\n  \
+         ! node/d is cordoned: run run-1 of config other \\u{1b}[31m, since 2026-11-20 00:00 UTC, phase cordoned\n  \
+         ! reboot pod reboot-z on node z is not armed yet\n  \
+         next: apply config other \\u{1b}[31m, which finishes what run run-1 has begun\n  \
+         next: ask who cordoned c; haulout takes no cordon off that is not its own\n  \
+         next: haulout apply finishes what run run-1 has begun (on the machine that it ran on, haulout apply --resume); haulout status abandon run-1 gives it up\n  \
+         next: haulout status abandon run-1 removes what that run has left\n"
+    );
+    scene.lock = Some(lock("run-1", 5));
+    let text = say(&scene);
+    assert!(text.contains("lock: held by run run-1, alive; last renewed 5s ago"), "{text}");
+    assert!(text.ends_with("next: wait for run run-1; if its process is dead, its lock lapses\n"), "{text}");
+    scene.lock = Some(lock("run-1", 300));
+    assert!(say(&scene).contains("silent, and so most likely dead"));
+}
