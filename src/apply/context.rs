@@ -10,7 +10,7 @@ use super::interrupt::Interrupt;
 use super::live::Live;
 use super::lock::{Lock, LockLost};
 use crate::journal::{Journal, JournalError, Permit};
-use crate::model::{BootId, DaemonSet, Foreign, Node, NodeName, RunId, Uid};
+use crate::model::{BootId, DaemonSet, Foreign, Mark, Node, NodeName, RunId, Uid};
 use crate::plan::{ClusterPlan, Outage, Step, StepId};
 use crate::provider::{ActError, ClusterActs, ReadError, Refusal, clock};
 use crate::run::{EventKind, FailureKind, Intent, StepFailure, Wait, WaitFor};
@@ -169,6 +169,16 @@ impl StepContext {
 
     pub(super) fn node_name(&self) -> &NodeName {
         &self.outage.node
+    }
+
+    /// Whether a mark is that of this run, or of the dead run whose work this outage finishes.
+    pub(super) fn is_mine(&self, mark: &Mark) -> bool {
+        mark.run == self.cluster.run || self.outage.adopts.as_ref().is_some_and(|adopts| adopts.run == mark.run)
+    }
+
+    /// Whether the reboot that this outage awaits was requested by a dead run.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.outage.adopts.as_ref().is_some_and(|adopts| adopts.requested)
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, OutageNotes> {

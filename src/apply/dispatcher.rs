@@ -291,7 +291,11 @@ impl Dispatcher {
                         None => NodeOutcome::Done,
                     }
                 }
-                (Ending::NotStarted, _) => NodeOutcome::NotStarted { cause: cause() },
+                (Ending::NotStarted, _) => match (outage.adopts.as_ref().filter(|adopts| adopts.cordoned), first()) {
+                    // Not begun, and yet cordoned by a run of ours: the report must name it.
+                    (Some(_), Some(step)) => NodeOutcome::Interrupted { step: step.clone(), cause: cause(), cordoned },
+                    _ => NodeOutcome::NotStarted { cause: cause() },
+                },
             };
             outcomes.insert((cluster.clone(), node.clone()), outcome);
         }
@@ -304,7 +308,10 @@ impl Dispatcher {
             let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
             (notes.cordon_sent, notes.released)
         };
+        let left = outage.adopts.as_ref().is_some_and(|adopts| adopts.cordoned);
         let out = match of(Verb::Cordon) {
+            // A dead run left it cordoned, whatever this one did about it.
+            _ if left => true,
             Some(StepState::Succeeded) => true,
             // A cordon whose answer is not known may have been done.
             Some(StepState::Failed | StepState::Running) => sent,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::vacancy::Silence;
 use crate::model::{Advice, ClusterName, Explain, Foreign, Kind, RunId};
 use crate::provider::{ActError, LeaseRead, LockActs, ReadError, Refusal, clock};
 
@@ -123,7 +124,8 @@ pub enum LockLost {
 
 impl Lock {
     /// Takes the lock for a run, or says who has it. A Lease whose holder fell silent is taken over only after its
-    /// silence was observed here for its whole length; `silent` is called when that wait begins.
+    /// silence was observed here for its whole length: before, which `silence` proves, or now; `silent` is called when
+    /// that wait begins.
     ///
     /// # Errors
     /// [`LockError`].
@@ -132,6 +134,7 @@ impl Lock {
         cluster: &ClusterName,
         run: &RunId,
         connect: Connect,
+        silence: Option<&Silence>,
         silent: impl FnOnce(Foreign),
     ) -> Result<Self, LockError> {
         let read_error = |source| LockError::Read { cluster: cluster.clone(), source };
@@ -146,7 +149,8 @@ impl Lock {
                 Err(error) => return Err(write_error(error)),
             },
             Some(lease) => {
-                let lease = free(acts, cluster, run, lease, silent).await?;
+                let known = silence.is_some_and(|silence| silence.is_of(&lease));
+                let lease = if known { lease } else { free(acts, cluster, run, lease, silent).await? };
                 match acts.write_lease(&lease, Some(run), clock::now()).await {
                     Ok(lease) => lease,
                     Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {
@@ -200,7 +204,7 @@ impl Drop for Lock {
     }
 }
 
-fn held(cluster: &ClusterName, lease: Option<LeaseRead>) -> LockError {
+pub(super) fn held(cluster: &ClusterName, lease: Option<LeaseRead>) -> LockError {
     let (holder, renewed_at) = lease.map_or((None, None), |lease| (lease.holder, lease.renewed_at));
     LockError::Held {
         cluster: cluster.clone(),
@@ -220,10 +224,7 @@ async fn free(
     let Some(holder) = lease.holder.clone().filter(|holder| !holder.is_empty() && holder.raw() != run.as_str()) else {
         return Ok(lease);
     };
-    let age = lease
-        .renewed_at
-        .map_or(Duration::MAX, |at| Duration::try_from(clock::now().duration_since(at)).unwrap_or(Duration::ZERO));
-    if age < lease.duration {
+    if lease.is_live(clock::now()) {
         return Err(held(cluster, Some(lease)));
     }
     // The clocks of two machines may differ by more than the Lease's length: only silence that was observed here counts.

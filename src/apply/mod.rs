@@ -11,7 +11,11 @@ mod live;
 mod lock;
 mod start;
 mod step;
+mod sweep;
+mod vacancy;
 
 pub use interrupt::Interrupt;
 pub use lock::{Connect, Lock, LockError, LockLost};
 pub use start::{Access, ApplyError, Input, Outcome, apply};
+pub use sweep::SweepError;
+pub use vacancy::{Awaited, Silence, vacancy};

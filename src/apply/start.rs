@@ -1,6 +1,6 @@
 //! The beginning and the end of a run: locks, preparations, one dispatcher per cluster, the summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use super::dispatcher::dispatch;
 use super::interrupt::Interrupt;
 use super::live::Live;
 use super::lock::{Connect, Lock, LockError};
+use super::sweep::{self, SweepError};
+use super::vacancy::Silence;
 use crate::journal::{Journal, JournalError};
 use crate::model::{Advice, ClusterName, DaemonSet, Explain, Foreign, Kind, NodeName, RunId, Uid};
 use crate::plan::{Action, ClusterPlan, Plan};
@@ -27,6 +29,10 @@ pub struct Access {
     pub probes: Arc<dyn Probes>,
     /// Makes the client that renews the lock, in a runtime of its own.
     pub renew: Connect,
+    /// The proof that the run that holds the lock is dead, where its silence was observed before.
+    pub silence: Option<Silence>,
+    /// Reboot pods of dead runs that are removed before anything else, by node and run.
+    pub sweep: BTreeSet<(NodeName, RunId)>,
     /// The DaemonSets seen when the plan was made.
     pub daemon_sets: BTreeMap<Uid, DaemonSet>,
     /// Whether they could be read.
@@ -91,6 +97,15 @@ pub enum ApplyError {
         #[source]
         source: Box<ActError>,
     },
+    /// What a dead run has left could not be removed.
+    #[error("remove what a dead run has left in cluster {cluster}")]
+    Sweep {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What went wrong.
+        #[source]
+        source: SweepError,
+    },
     /// The cluster cannot be followed.
     #[error("follow cluster {cluster}: {}", source.message.sanitised())]
     Follow {
@@ -114,7 +129,10 @@ impl Explain for ApplyError {
         match self {
             ApplyError::Lock(error) => error.kind(),
             ApplyError::Journal(error) => error.kind(),
-            ApplyError::Prepare { .. } | ApplyError::Admission { .. } | ApplyError::Follow { .. } => Kind::Outside,
+            ApplyError::Prepare { .. }
+            | ApplyError::Admission { .. }
+            | ApplyError::Sweep { .. }
+            | ApplyError::Follow { .. } => Kind::Outside,
         }
     }
 
@@ -128,6 +146,7 @@ impl Explain for ApplyError {
             ApplyError::Admission { .. } => Some(Advice::new(
                 "label namespace haulout-system with pod-security.kubernetes.io/enforce=privileged, and exempt it from policies that forbid host namespaces",
             )),
+            ApplyError::Sweep { source, .. } => source.advice(),
             ApplyError::Follow { source, .. } => source.advice(),
         }
     }
@@ -142,8 +161,11 @@ pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
     let began = clock::monotonic();
     journal.record(EventKind::RunStarted { run: run.clone(), config: plan.config_name().clone(), version }).await?;
     let mut contexts: Vec<Arc<ClusterContext>> = Vec::new();
-    for cluster in plan.clusters().iter().filter(|cluster| !cluster.steps.is_empty()) {
+    for cluster in plan.clusters() {
         let Some(access) = clusters.remove(&cluster.cluster) else { continue };
+        if cluster.steps.is_empty() && access.sweep.is_empty() {
+            continue;
+        }
         match prepare(cluster, access, &run, plan.config_name(), &journal, &interrupt, silent).await {
             Ok(context) => contexts.push(Arc::new(context)),
             Err(error) => {
@@ -244,7 +266,7 @@ async fn prepare(
     interrupt: &Interrupt,
     silent: fn(&ClusterName, &Foreign),
 ) -> Result<ClusterContext, ApplyError> {
-    let Access { acts, lock: lock_acts, probes, renew, daemon_sets, daemon_sets_known } = access;
+    let Access { acts, lock: lock_acts, probes, renew, silence, sweep, daemon_sets, daemon_sets_known } = access;
     let name = &cluster.cluster;
     let prepare_error = |source| ApplyError::Prepare { cluster: name.clone(), source: Box::new(source) };
     if matches!(lock_acts.read_lease().await, Ok(None)) {
@@ -252,7 +274,8 @@ async fn prepare(
         let permit = journal.intend(None, Intent::EnsureBase("namespace")).await?;
         acts.ensure_namespace(permit).await.map_err(prepare_error)?;
     }
-    let lock = Lock::take(lock_acts.as_ref(), name, run, renew, |holder| silent(name, &holder)).await?;
+    let lock =
+        Lock::take(lock_acts.as_ref(), name, run, renew, silence.as_ref(), |holder| silent(name, &holder)).await?;
     journal.record(EventKind::LockTaken { cluster: name.clone() }).await?;
     let first_reboot = cluster.outages.iter().find_map(|outage| {
         let boot_id = outage.boot_id.clone()?;
@@ -263,6 +286,9 @@ async fn prepare(
         Some((outage, boot_id, method))
     });
     let ready = async {
+        sweep::remove(acts.as_ref(), &lock, journal, &sweep)
+            .await
+            .map_err(|source| ApplyError::Sweep { cluster: name.clone(), source })?;
         if let Some((outage, boot_id, method)) = first_reboot {
             let permit = journal.intend(None, Intent::EnsureBase("service account")).await?;
             acts.ensure_node_account(permit).await.map_err(prepare_error)?;

@@ -67,9 +67,14 @@ pub(super) enum Verb {
     Plan(Plan),
     /// Do what is wanted: plan, show, ask, execute, look again
     #[command(
-        after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1"
+        after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1\n  haulout apply --resume                     go on with a run that was killed here"
     )]
     Apply(Apply),
+    /// Show who holds each cluster's lock, which nodes runs have marked, and what to do next
+    #[command(
+        after_help = "Examples:\n  haulout status\n  haulout status abandon 20261123-220000-1a2b3c   give a dead run up"
+    )]
+    Status(Status),
     /// Write what is observed of a cluster, as JSON
     #[command(
         after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
@@ -188,6 +193,59 @@ pub(super) struct Apply {
     /// Do not ask
     #[arg(long)]
     pub(super) auto_approve: bool,
+    /// Go on with a run of this machine that was killed or interrupted; without RUN, the newest one of this config
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["target", "exclude", "cluster"],
+          value_parser = |text: &str| RunId::new(text))]
+    pub(super) resume: Option<Option<RunId>>,
+    /// How long to wait for a cluster that another run has locked, such as 90s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
+    pub(super) lock_timeout: jiff::SignedDuration,
+}
+
+fn patience(text: &str) -> Result<jiff::SignedDuration, String> {
+    /// Nobody waits longer, and clocks can be added to.
+    const MOST: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+    let expected = || "expected a duration such as 90s or 15m, of 30 days at most".to_owned();
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    if duration.is_negative() || duration > MOST { Err(expected()) } else { Ok(duration) }
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Status {
+    #[command(subcommand)]
+    pub(super) what: Option<StatusVerb>,
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    /// Only this cluster of the config; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Vec<String>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StatusVerb {
+    /// Give a dead run up: remove its reboot pods, uncordon its nodes, name what is left
+    #[command(after_help = "Examples:\n  haulout status abandon 20261123-220000-1a2b3c")]
+    Abandon(Abandon),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Abandon {
+    /// The run
+    #[arg(value_name = "RUN", value_parser = |text: &str| RunId::new(text))]
+    pub(super) run: RunId,
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) auto_approve: bool,
+    /// How long to wait for a cluster that another run has locked, such as 90s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
+    pub(super) lock_timeout: jiff::SignedDuration,
 }
 
 #[derive(Debug, Args)]

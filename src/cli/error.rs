@@ -30,6 +30,11 @@ impl Failure {
         }
     }
 
+    /// Somebody else is at work, in a whole sentence without its final stop, with what to do.
+    pub(super) fn locked(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { exit: Exit::Locked, ..Self::input(message, advice) }
+    }
+
     /// An error whose text is on the terminal already.
     pub(super) fn said(exit: Exit) -> Self {
         Self { exit, message: String::new(), causes: Vec::new(), advice: None, said: true }

@@ -7,8 +7,10 @@ mod exit;
 mod load;
 mod output;
 mod progress;
+mod runs;
 mod sandbox;
 mod signal;
+mod vacant;
 mod verb;
 
 use std::process::ExitCode;
@@ -54,6 +56,7 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
         Verb::Schema(args) => verb::schema::run(args, output),
         Verb::Plan(args) => block_on(verb::plan::run(args, output)),
         Verb::Apply(args) => block_on(verb::apply::run(args, output)),
+        Verb::Status(args) => block_on(verb::status::run(args, output)),
         Verb::Snapshot(args) => block_on(verb::snapshot::run(args, output)),
         Verb::Node(args) => block_on(verb::node::run(args, output)),
     }

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
+use super::adopt::{self, Left};
 use super::scope::{self, Default, selects};
 use super::trigger::{self, Finding};
-use super::{Change, DiffError, Differences, Hindrance, Missing, Notice, Unknown, Verdict, Wanted, Why};
+use super::{Adoption, Change, DiffError, Differences, Hindrance, Missing, Notice, Unknown, Verdict, Wanted, Why};
 use crate::config::{Config, OutOfService, Protect, Reboot, Scope};
 use crate::model::{Cordon, DrainRule, Foreign, GapSubject, Mark, Node, NodeName, Snapshot, TableName};
 use crate::rules::{Departure, departure};
@@ -29,6 +30,7 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
     };
     let (missing, mut notices) = tables.lint(&snapshot.nodes, now);
     let mut nodes = BTreeMap::new();
+    let mut adoptions = BTreeMap::new();
     let mut reboot_tables = BTreeMap::new();
     for node in snapshot.nodes.values() {
         let reboot = tables.reboot_of(node).map_err(|(first, second)| DiffError::TwoRebootTables {
@@ -40,10 +42,14 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
         if let Some((table, _)) = reboot {
             reboot_tables.insert(node.name.clone(), table.clone());
         }
-        let looked = Look { config, snapshot, now, node };
+        let left = adopt::left(&config.name, snapshot, now, node);
+        let looked = Look { config, snapshot, now, node, left: left.as_ref() };
         nodes.insert(node.name.clone(), looked.verdict(&tables, reboot, &mut notices));
+        if let Some(Left::Adoptable(adoption)) = left {
+            adoptions.insert(node.name.clone(), adoption);
+        }
     }
-    Ok(Differences { cluster: name.clone(), nodes, reboot_tables, missing, notices })
+    Ok(Differences { cluster: name.clone(), nodes, adoptions, reboot_tables, missing, notices })
 }
 
 type Named<'a, T> = Vec<(&'a TableName, &'a T)>;
@@ -105,6 +111,8 @@ struct Look<'a> {
     snapshot: &'a Snapshot,
     now: Timestamp,
     node: &'a Node,
+    /// What a run has left on it, unfinished.
+    left: Option<&'a Left<'a>>,
 }
 
 impl Look<'_> {
@@ -122,6 +130,10 @@ impl Look<'_> {
                 notices.push(Notice::ProtectedFromService { node: node.name.clone(), protect, table });
             }
             return Verdict::Protected((*protect).clone());
+        }
+        if self.adoption().is_some_and(Adoption::must_be_finished) {
+            // Whatever the tables want: the reboot is under way, or done and not yet proved.
+            return self.change(Wanted::Release, None, Vec::new(), None);
         }
         let finding = reboot.map(|(name, table)| (name, trigger::evaluate(table, node, self.now)));
         if let Some((table, rule)) = out {
@@ -141,7 +153,7 @@ impl Look<'_> {
             Some((table, Finding::Yes { why, hindrance })) => self.change(Wanted::Reboot, Some(table), why, hindrance),
             // A run of this config has not ended here: what it left is not "up to date", whatever the table says.
             Some((_, Finding::No | Finding::Unknown(_))) | None if self.is_unfinished_by_us() => {
-                self.change(Wanted::Release, None, vec![Why::ReleasedFromService], None)
+                self.change(Wanted::Release, None, Vec::new(), None)
             }
             Some((table, Finding::No)) => Verdict::UpToDate(table.clone()),
             Some((table, Finding::Unknown(why))) => {
@@ -162,44 +174,55 @@ impl Look<'_> {
         &self,
         wanted: Wanted,
         table: Option<&TableName>,
-        why: Vec<Why>,
+        mut why: Vec<Why>,
         hindrance: Option<Hindrance>,
     ) -> Verdict {
+        if let Some(Adoption { run, phase, since, .. }) = self.adoption() {
+            why.insert(0, Why::LeftByRun { run: run.clone(), phase: *phase, since: *since });
+        } else if why.is_empty() {
+            // What a run left that may not be taken over: nothing wants the node out, whatever it was out for.
+            why.push(Why::ReleasedFromService);
+        }
         let mut hindrances = self.cordon_hindrances();
         hindrances.extend(hindrance);
         Verdict::Change { change: Change { wanted, table: table.cloned(), why }, hindrances }
     }
 
+    fn adoption(&self) -> Option<&Adoption> {
+        match self.left? {
+            Left::Adoptable(adoption) => Some(adoption),
+            Left::Untouchable(..) => None,
+        }
+    }
+
     /// Whether the node carries a cordon of this config that no run is working on: that of an `out_of_service` table.
     fn is_settled_by_us(&self) -> bool {
         match &self.node.cordon {
-            Some(Cordon::Marked(mark)) => self.is_ours(mark) && is_settled(mark),
+            Some(Cordon::Marked(mark)) => self.is_ours(mark) && mark.is_settled(),
             Some(Cordon::Foreign { .. }) | None => false,
         }
     }
 
     /// Whether a run of this config left marks of work in progress.
     fn is_unfinished_by_us(&self) -> bool {
-        self.marks().any(|mark| self.is_ours(mark) && !is_settled(mark))
+        match self.left {
+            Some(Left::Adoptable(_)) => true,
+            Some(Left::Untouchable(mark, _)) => self.is_ours(mark),
+            None => false,
+        }
     }
 
     fn is_ours(&self, mark: &Mark) -> bool {
         mark.config == self.config.name
     }
 
-    /// The marks on the node. A mark that somebody's cordon has overtaken still tells of a run, if one is in progress.
-    fn marks(&self) -> impl Iterator<Item = &Mark> {
-        let of_cordon = match &self.node.cordon {
-            Some(Cordon::Marked(mark)) => Some(mark),
-            Some(Cordon::Foreign { mark, .. }) => mark.as_ref().filter(|mark| mark.phase.is_some()),
-            None => None,
-        };
-        of_cordon.into_iter().chain(self.node.mark.as_ref().filter(|mark| mark.phase.is_some()))
-    }
-
     fn cordon_hindrances(&self) -> Vec<Hindrance> {
-        if let Some(mark) = self.marks().find(|mark| !is_settled(mark)) {
-            return vec![Hindrance::MarkedByRun { run: mark.run.clone(), config: mark.config.clone() }];
+        if let Some(Left::Untouchable(mark, standing)) = self.left {
+            return vec![Hindrance::MarkedByRun {
+                run: mark.run.clone(),
+                config: mark.config.clone(),
+                standing: *standing,
+            }];
         }
         match &self.node.cordon {
             Some(Cordon::Foreign { manager, since, .. }) => {
@@ -227,9 +250,4 @@ impl Look<'_> {
             }
         })
     }
-}
-
-/// Whether a mark is that of a finished `out_of_service` cordon: the run that made it took its phase away.
-fn is_settled(mark: &Mark) -> bool {
-    mark.phase.is_none() && mark.table.is_some()
 }

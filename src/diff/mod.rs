@@ -1,5 +1,6 @@
 //! Config × snapshot → what is wanted of each node, and why. No order and no safety: those are the plan's.
 
+mod adopt;
 mod compare;
 mod error;
 mod scope;
@@ -10,4 +11,6 @@ pub use compare::compare;
 pub use error::DiffError;
 pub use scope::similar_names;
 pub use trigger::{CLOCK_TOLERANCE, REPORT_VALIDITY};
-pub use types::{Change, Differences, Hindrance, Missing, Notice, Unknown, UnknownReason, Verdict, Wanted, Why};
+pub use types::{
+    Adoption, Change, Differences, Hindrance, Missing, Notice, Standing, Unknown, UnknownReason, Verdict, Wanted, Why,
+};

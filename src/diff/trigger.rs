@@ -151,7 +151,7 @@ fn was_left(reason: &Why, last: &LastReboot, now: Timestamp) -> bool {
         Why::KuredWants(since) => *since <= last.at,
         Why::UptimeExceeded { limit, .. } => !longer_than(last.at, *limit, now),
         Why::BootedBefore { wanted, .. } => last.at >= *wanted,
-        Why::OutOfService(_) | Why::ReleasedFromService => false,
+        Why::OutOfService(_) | Why::ReleasedFromService | Why::LeftByRun { .. } => false,
     }
 }
 
@@ -163,6 +163,6 @@ fn text(reason: &Why) -> Foreign {
         Why::UptimeExceeded { booted_at, .. } => Foreign::new(format!("the report says it is up since {booted_at}")),
         Why::BootedBefore { booted_at, .. } => Foreign::new(format!("the report says it booted at {booted_at}")),
         Why::OutOfService(text) => text.clone(),
-        Why::ReleasedFromService => Foreign::default(),
+        Why::ReleasedFromService | Why::LeftByRun { .. } => Foreign::default(),
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{ClusterName, Foreign, NodeName, RunId, TableName};
+use crate::model::{ClusterName, Foreign, NodeName, Phase, Reboots, RunId, TableName};
 
 /// Why something is wanted. Typed, so that every rendering says it in its own way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub enum Why {
     OutOfService(Foreign),
     /// It was taken out of service by this config and no table wants it any more.
     ReleasedFromService,
+    /// A run of this config marked it and did not finish, and is dead.
+    LeftByRun {
+        /// The run.
+        run: RunId,
+        /// How far it came; `None` where the mark does not say.
+        phase: Option<Phase>,
+        /// When that run cordoned it.
+        since: Timestamp,
+    },
 }
 
 /// What is wanted of a node.
@@ -104,6 +113,15 @@ pub enum Notice {
         /// When it last renewed.
         renewed_at: Timestamp,
     },
+    /// A node that a dead run has left marked, and that this plan does not touch.
+    LeftAlone {
+        /// The node.
+        node: NodeName,
+        /// The run.
+        run: RunId,
+        /// Whether its cordon is still on the node.
+        cordoned: bool,
+    },
     /// A node is both in a reboot table and out of service: the latter wins.
     RebootDeferred {
         /// The node.
@@ -150,12 +168,14 @@ pub enum Hindrance {
         /// Since when, where known.
         since: Option<Timestamp>,
     },
-    /// Marked by a run that has not ended on it.
+    /// Marked by a run that has not ended on it, and that cannot be taken over.
     MarkedByRun {
         /// The run.
         run: RunId,
         /// The config it belongs to.
         config: Foreign,
+        /// Why it cannot be taken over.
+        standing: Standing,
     },
     /// The last reboot by haulout left the same reason in place.
     RebootDidNotClear {
@@ -164,6 +184,50 @@ pub enum Hindrance {
         /// The reason.
         reason: Foreign,
     },
+}
+
+/// Why a node that a run has marked cannot be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// A live lock names the run.
+    Live,
+    /// It is a run of another config, which alone may finish it.
+    OtherConfig,
+    /// The lock could not be read, so that nobody knows whether the run is alive.
+    LockUnknown,
+    /// It requested the reboot, and nothing says which boot was to end: whether it happened cannot be proved.
+    BootUnknown,
+}
+
+/// A node that a run of this config has marked and will not finish, because it is dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The run.
+    pub run: RunId,
+    /// How far it came; `None` where the mark does not say.
+    pub phase: Option<Phase>,
+    /// When it cordoned the node.
+    pub since: Timestamp,
+    /// The table that it was done for.
+    pub table: Option<TableName>,
+    /// What it was to reboot, where it was to.
+    pub reboots: Option<Reboots>,
+    /// Whether its cordon is still on the node. If not, somebody took it off and left the marks.
+    pub cordoned: bool,
+}
+
+impl Adoption {
+    /// Whether its reboot was requested, so that nothing may be begun anew on the node before that is settled.
+    #[must_use]
+    pub fn must_be_finished(&self) -> bool {
+        matches!(self.phase, Some(Phase::Reboot | Phase::Returned))
+    }
+
+    /// The boot that ends with the reboot that the run has requested, where that reboot is still to be proved.
+    #[must_use]
+    pub fn awaits(&self) -> Option<&Reboots> {
+        self.reboots.as_ref().filter(|_| self.must_be_finished() && self.cordoned)
+    }
 }
 
 /// What became of one observed node.
@@ -208,6 +272,8 @@ pub struct Differences {
     pub cluster: ClusterName,
     /// What became of each node.
     pub nodes: BTreeMap<NodeName, Verdict>,
+    /// The nodes that dead runs of this config have left marked.
+    pub adoptions: BTreeMap<NodeName, Adoption>,
     /// The reboot table that selects each node, also where something else beats it: its limits guard the node.
     pub reboot_tables: BTreeMap<NodeName, TableName>,
     /// Names that no node has.

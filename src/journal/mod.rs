@@ -4,9 +4,11 @@
 //! on disk before its permit exists, so that after any crash the journal knows of everything that may have happened.
 
 mod file;
+mod past;
 mod permit;
 mod store;
 
-pub use file::Segment;
+pub use file::{Hold, Segment, write_whole};
+pub use past::Past;
 pub use permit::Permit;
 pub use store::{Journal, JournalError, Sink};

@@ -67,6 +67,21 @@ impl Journal {
     /// When no thread can be started.
     pub fn start(
         path: PathBuf,
+        sink: Box<dyn Sink>,
+        encode: Box<Encode>,
+        now: fn() -> jiff::Timestamp,
+        seen: tokio::sync::mpsc::UnboundedSender<Event>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        Self::start_after(0, path, sink, encode, now, seen)
+    }
+
+    /// As [`Journal::start`], for a run that is taken up again and has recorded so many events before.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start_after(
+        recorded: u64,
+        path: PathBuf,
         mut sink: Box<dyn Sink>,
         encode: Box<Encode>,
         now: fn() -> jiff::Timestamp,
@@ -75,7 +90,7 @@ impl Journal {
         let (lines, inbox) = mpsc::channel::<(EventKind, Answer)>();
         let file = path.clone();
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let mut seq = 0;
+            let mut seq = recorded;
             let mut broken: Option<JournalError> = None;
             while let Ok((kind, answer)) = inbox.recv() {
                 if let Some(error) = &broken {

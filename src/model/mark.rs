@@ -113,6 +113,32 @@ pub struct Mark {
     pub since: Timestamp,
     /// How far the run came; `None` where the annotation is missing or not one of ours.
     pub phase: Option<Phase>,
+    /// What the run was to reboot, where it was to.
+    pub reboots: Option<Reboots>,
+}
+
+/// What a run that means to reboot a node says of the node when it cordons it, so that whoever finds the mark can tell
+/// whether that reboot has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reboots {
+    /// The boot that is to end: with any other one the node has rebooted since.
+    pub boot_id: BootId,
+    /// Why it is rebooted.
+    pub reason: Foreign,
+}
+
+impl Mark {
+    /// Whether the reboot was requested: from then on it may happen at any time, or has.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        matches!(self.phase, Some(Phase::Reboot | Phase::Returned))
+    }
+
+    /// Whether it is that of a finished `out_of_service` cordon: the run that made it took its phase away.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.phase.is_none() && self.table.is_some()
+    }
 }
 
 /// What [`ANNOTATION_LAST_REBOOT`] says.

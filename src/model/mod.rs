@@ -27,7 +27,7 @@ pub use mark::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,
     ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, ANNOTATION_RUN,
     ANNOTATION_SCALE_DOWN_BEFORE, ANNOTATION_SCALE_DOWN_DISABLED, FIELD_MANAGER, LABEL_COMPONENT, LABEL_RUN,
-    LEASE_NAME, LastReboot, MANAGED_NAMESPACE, Mark, Phase, REBOOT_COMPONENT, reboot_pod_name,
+    LEASE_NAME, LastReboot, MANAGED_NAMESPACE, Mark, Phase, REBOOT_COMPONENT, Reboots, reboot_pod_name,
 };
 pub use name::{
     BootId, BudgetKey, ClusterName, InvalidName, LabelKey, Namespace, NodeName, PodKey, PodName, PoolName, RunId,
@@ -41,4 +41,4 @@ pub use scheduling::{
     TolerationTest, VolumeNeed,
 };
 pub use selector::*;
-pub use snapshot::{ControlPlane, DaemonSet, Gap, GapSubject, Snapshot};
+pub use snapshot::{ControlPlane, DaemonSet, Gap, GapSubject, HeldLock, Snapshot};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Labels, NodeName, PodKey, Uid};
+use super::{LABEL_COMPONENT, LABEL_RUN, Labels, NodeName, PodKey, REBOOT_COMPONENT, RunId, Uid};
 
 /// `status.phase`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +95,16 @@ pub struct Pod {
     pub status: PodStatus,
     /// What does not.
     pub shape: Arc<PodShape>,
+}
+
+impl Pod {
+    /// The run that this is a reboot pod of, where it is one of ours.
+    #[must_use]
+    pub fn reboots_for(&self) -> Option<RunId> {
+        let label = |key| self.shape.labels.get(key).map(|value| &**value);
+        let is_ours = self.shape.ours && label(LABEL_COMPONENT) == Some(REBOOT_COMPONENT);
+        RunId::new(label(LABEL_RUN).filter(|_| is_ours)?).ok()
+    }
 }
 
 /// Interns shapes, so that equal ones share their memory.

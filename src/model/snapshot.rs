@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Budgets, ClusterName, Foreign, Namespace, Node, NodeName, Pod, Uid};
+use super::{Budgets, ClusterName, Foreign, Namespace, Node, NodeName, Pod, RunId, Uid};
 
 /// What could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,26 @@ pub struct ControlPlane {
     pub etcd_members: BTreeMap<NodeName, bool>,
 }
 
+/// The lock of a cluster, as its Lease says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLock {
+    /// `holderIdentity`: a run id.
+    pub holder: Foreign,
+    /// When the holder last renewed it, by its own clock.
+    pub renewed_at: Timestamp,
+    /// For how long a renewal holds.
+    pub duration: Duration,
+}
+
+impl HeldLock {
+    /// Whether its holder has to be taken for alive: its last sign of life is younger than the lock lasts. One from the
+    /// future is by a clock that runs ahead, and no sign of death.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        Duration::try_from(now.duration_since(self.renewed_at)).map_or(true, |age| age < self.duration)
+    }
+}
+
 /// Everything that planning may know of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -78,8 +99,8 @@ pub struct Snapshot {
     pub daemon_sets: BTreeMap<Uid, DaemonSet>,
     /// What is known of the control plane.
     pub control_plane: ControlPlane,
-    /// The holder of the lock, where a live or dead run holds it: the Lease's `holderIdentity` (a run id) and its last renewal.
-    pub lock: Option<(Foreign, Timestamp)>,
+    /// The lock, where a run holds it, live or dead.
+    pub lock: Option<HeldLock>,
     /// Whether this is a simulated cluster, which needs no image for its node pods.
     pub sandbox: bool,
     /// What could not be read.
@@ -93,6 +114,13 @@ impl Snapshot {
         let start = self.pods.partition_point(|pod| pod.node.as_ref() < Some(node));
         let end = self.pods.partition_point(|pod| pod.node.as_ref() <= Some(node));
         &self.pods[start..end]
+    }
+
+    /// Whether a run may still be acting: a live lock names it, or the lock could not be read.
+    #[must_use]
+    pub fn may_be_live(&self, run: &RunId, now: Timestamp) -> bool {
+        self.has_gap(GapSubject::Lock)
+            || self.lock.as_ref().is_some_and(|lock| lock.holder.raw() == run.as_str() && lock.is_live(now))
     }
 
     /// Whether there is a gap about a subject.

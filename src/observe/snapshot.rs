@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::gap::{of_failure, of_objects};
 use crate::model::{
-    Advice, Budgets, ClusterName, ControlPlane, DaemonSet, Explain, Foreign, Gap, GapSubject, Kind, Node, NodeName,
-    Pod, Snapshot, Uid,
+    Advice, Budgets, ClusterName, ControlPlane, DaemonSet, Explain, Foreign, Gap, GapSubject, HeldLock, Kind, Node,
+    NodeName, Pod, Snapshot, Uid,
 };
 use crate::provider::{ClusterReads, LockActs, PodScope, ReadError, ReadErrorKind};
 
@@ -93,7 +93,13 @@ pub async fn observe(
     });
     let identity = identity.map_err(|error| gaps.push(of_failure(GapSubject::Identity, &error))).ok();
     let lock = match held {
-        Ok(lease) => lease.and_then(|lease| Some((lease.holder?, lease.renewed_at.unwrap_or(Timestamp::UNIX_EPOCH)))),
+        Ok(lease) => lease.and_then(|lease| {
+            Some(HeldLock {
+                holder: lease.holder?,
+                renewed_at: lease.renewed_at.unwrap_or(Timestamp::UNIX_EPOCH),
+                duration: lease.duration,
+            })
+        }),
         Err(error) => {
             gaps.push(of_failure(GapSubject::Lock, &error));
             None

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::types::Slot;
-pub use crate::diff::{Notice, Unknown, UnknownReason, Wanted};
+pub use crate::diff::{Notice, Standing, Unknown, UnknownReason, Wanted};
 use crate::model::{BudgetKey, Foreign, NodeName, PodKey, RunId, TableName};
 pub use crate::rules::BudgetProof;
 
@@ -50,12 +50,14 @@ pub enum BlockedReason {
         /// Since when, where known.
         since: Option<Timestamp>,
     },
-    /// Marked by another run, live or dead.
+    /// Marked by another run that has not ended on it, and that cannot be taken over.
     MarkedByRun {
         /// The run.
         run: RunId,
         /// The config it belongs to.
         config: Foreign,
+        /// Why it cannot be taken over.
+        standing: Standing,
     },
     /// A limit is filled by nodes that are not ours to bring back.
     LimitFilled {

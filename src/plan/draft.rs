@@ -17,8 +17,8 @@ use super::select::{Chosen, Selection, choose};
 use super::types::{Capacity, ClusterPlan, Counts, Slot};
 use super::wave::waves;
 use crate::config::{Cluster, Config, Order, Reboot, Scope};
-use crate::diff::{Change, Differences, Hindrance, Missing, Verdict, compare};
-use crate::model::{ClusterName, Foreign, GapSubject, Node, NodeName, Readiness, Snapshot};
+use crate::diff::{Adoption, Change, Differences, Hindrance, Missing, Verdict, Why, compare};
+use crate::model::{ClusterName, Foreign, GapSubject, Node, NodeName, Readiness, Snapshot, TableName};
 
 /// A plan that nobody has checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn draft(
         // `compare` has already refused a cluster that the config does not have.
         let Some(cluster) = config.clusters.get(name) else { continue };
         let work = Work { config, cluster, snapshot, now, chosen: &chosen, differences: &differences };
-        clusters.push(DraftCluster { plan: work.plan(), facts: Facts::of(config, snapshot, &differences) });
+        clusters.push(DraftCluster { plan: work.plan(), facts: Facts::of(config, snapshot, &differences, now) });
     }
     Ok(Draft { config: config.name.clone(), now, clusters })
 }
@@ -120,9 +120,24 @@ fn is_missing_everywhere(config: &Config, missing: &Missing, snapshots: &BTreeMa
 /// A change that nothing on its node forbids.
 struct Candidate<'a> {
     node: &'a Node,
+    wanted: Wanted,
     change: &'a Change,
+    /// What a dead run has left on the node.
+    adoption: Option<&'a Adoption>,
     prospect: Prospect,
     rank: u32,
+}
+
+impl<'a> Candidate<'a> {
+    /// The table that it is done for.
+    fn table(&self) -> Option<&'a TableName> {
+        self.change.table.as_ref().filter(|_| self.wanted == self.change.wanted)
+    }
+
+    fn why(&self) -> Vec<Why> {
+        let of_wish = |why: &&Why| self.wanted == self.change.wanted || matches!(why, Why::LeftByRun { .. });
+        self.change.why.iter().filter(of_wish).cloned().collect()
+    }
 }
 
 /// The drafting of one cluster.
@@ -159,6 +174,7 @@ impl<'a> Work<'a> {
         };
         let (candidates, outside) = self.sort_out(&mut plan.counts, &mut plan.blocked, &mut plan.unknown);
         self.lay_out(candidates, &outside, &mut plan);
+        plan.notices.extend(self.left_alone(&plan));
         plan.blocked.sort_by(|a, b| (&a.node, a.wanted, &a.table).cmp(&(&b.node, b.wanted, &b.table)));
         plan.waves = waves(&plan, self.now);
         plan
@@ -184,9 +200,26 @@ impl<'a> Work<'a> {
 
     fn notices(&self) -> Vec<Notice> {
         let lock = self.snapshot.lock.iter();
-        lock.map(|(holder, renewed_at)| Notice::LockHeld { holder: holder.clone(), renewed_at: *renewed_at })
+        lock.map(|lock| Notice::LockHeld { holder: lock.holder.clone(), renewed_at: lock.renewed_at })
             .chain(self.differences.notices.iter().cloned())
             .collect()
+    }
+
+    /// The nodes that dead runs have left marked and that this plan does nothing about: no cordon goes unnamed.
+    fn left_alone(&self, plan: &ClusterPlan) -> Vec<Notice> {
+        let named: BTreeSet<&NodeName> = plan
+            .outages
+            .iter()
+            .map(|outage| &outage.node)
+            .chain(plan.blocked.iter().map(|blocked| &blocked.node))
+            .collect();
+        let left = self.differences.adoptions.iter().filter(|(node, _)| !named.contains(node));
+        let notice = |(node, left): (&NodeName, &Adoption)| Notice::LeftAlone {
+            node: node.clone(),
+            run: left.run.clone(),
+            cordoned: left.cordoned,
+        };
+        left.map(notice).collect()
     }
 
     /// Gives every observed node its place: counted, unknown, blocked for what is on it, or a candidate. Returns the
@@ -217,14 +250,23 @@ impl<'a> Work<'a> {
                 Some(Verdict::Change { change, hindrances }) => {
                     let mut reasons: Vec<BlockedReason> = hindrances.iter().map(of_hindrance).collect();
                     reasons.extend(self.obstacles(node, change));
+                    let adoption = self.differences.adoptions.get(&node.name);
                     let rank = match self.reboot_of(change) {
-                        Some(table) => rank(&table.order, node),
-                        None => 0,
+                        // What a dead run has taken out goes first: it holds its places already, and those before it
+                        // in the order might wait for them.
+                        Some(table) if adoption.is_none() => rank(&table.order, node),
+                        Some(_) | None => 0,
                     };
                     let mut prospect = self.prospect(&mut judge, node, change);
                     reasons.append(&mut prospect.reasons);
+                    let wanted = change.wanted;
+                    let gives_back = wanted == Wanted::Reboot && adoption.is_some_and(|left| left.cordoned);
                     if reasons.is_empty() {
-                        candidates.push(Candidate { node, change, prospect, rank });
+                        candidates.push(Candidate { node, wanted, change, adoption, prospect, rank });
+                    } else if gives_back {
+                        // The run would have uncordoned it when its drain failed; the next plan says what blocks it.
+                        let (wanted, prospect) = (Wanted::Release, Prospect::default());
+                        candidates.push(Candidate { node, wanted, change, adoption, prospect, rank: 0 });
                     } else {
                         blocked.push(block(node, change, reasons));
                     }
@@ -237,7 +279,7 @@ impl<'a> Work<'a> {
             u32::try_from(blocked.iter().filter(|blocked| self.snapshot.nodes.contains_key(&blocked.node)).count())
                 .unwrap_or(u32::MAX);
         for candidate in &candidates {
-            match candidate.change.wanted {
+            match candidate.wanted {
                 Wanted::Reboot => counts.reboot += 1,
                 Wanted::OutOfService => counts.drain += 1,
                 Wanted::Release | Wanted::Protection => counts.release += 1,
@@ -315,7 +357,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        let stays_out = |candidate: &Candidate<'_>| candidate.change.wanted == Wanted::OutOfService;
+        let stays_out = |candidate: &Candidate<'_>| candidate.wanted == Wanted::OutOfService;
         for candidate in candidates.iter().filter(|candidate| stays_out(candidate) && candidate.node.is_out()) {
             limits.keep(candidate.node);
         }
@@ -351,22 +393,22 @@ impl<'a> Work<'a> {
             Wanted::Reboot => 2,
         };
         candidates.sort_by(|a, b| {
-            let key = |candidate: &Candidate<'a>| (turn(candidate.change.wanted), candidate.rank);
-            (key(a).0, &a.change.table, key(a).1, &a.node.name).cmp(&(
-                key(b).0,
-                &b.change.table,
-                key(b).1,
-                &b.node.name,
-            ))
+            let key = |candidate: &Candidate<'a>| (turn(candidate.wanted), candidate.table(), candidate.rank);
+            (key(a), &a.node.name).cmp(&(key(b), &b.node.name))
         });
-        for Candidate { node, change, prospect, rank } in candidates {
-            let table = change.table.as_ref();
-            let purpose = match change.wanted {
+        for candidate in candidates {
+            let (table, why) = (candidate.table(), candidate.why());
+            let Candidate { node, wanted, adoption, prospect, rank, .. } = candidate;
+            let purpose = match wanted {
                 Wanted::Reboot => table.and_then(|table| self.config.reboots.get(table)).map(Purpose::Reboot),
                 Wanted::OutOfService => {
                     table.and_then(|table| self.config.out_of_service.get(table)).map(Purpose::OutOfService)
                 }
-                Wanted::Release | Wanted::Protection => Some(Purpose::Release),
+                Wanted::Release | Wanted::Protection => {
+                    let table = || self.config.reboots.get(adoption?.table.as_ref()?);
+                    let awaited = adoption.and_then(Adoption::awaits);
+                    Some(awaited.map_or(Purpose::Release, |reboots| Purpose::Finish(&reboots.boot_id, table())))
+                }
             };
             // A change names a table of this config, or none: it was made from it.
             let Some(purpose) = purpose else { continue };
@@ -378,9 +420,9 @@ impl<'a> Work<'a> {
                 let capacity = Capacity { total: *allowed, taken: 0 };
                 plan.capacities.entry(Slot::Budget(budget.clone())).or_insert(capacity);
             }
-            let (mut outage, steps) = build(&plan.cluster, plan.sandbox, node, purpose, slots, prospect);
-            outage.table.clone_from(&change.table);
-            outage.why.clone_from(&change.why);
+            let (mut outage, steps) = build(&plan.cluster, plan.sandbox, node, purpose, adoption, slots, prospect);
+            outage.table = table.cloned();
+            outage.why = why;
             outage.rank = rank;
             plan.steps.extend(steps.into_iter().map(|step| (step.id.clone(), step)));
             plan.outages.push(outage);
@@ -391,7 +433,7 @@ impl<'a> Work<'a> {
 fn of_hindrance(hindrance: &Hindrance) -> BlockedReason {
     match hindrance.clone() {
         Hindrance::ForeignCordon { manager, since } => BlockedReason::ForeignCordon { manager, since },
-        Hindrance::MarkedByRun { run, config } => BlockedReason::MarkedByRun { run, config },
+        Hindrance::MarkedByRun { run, config, standing } => BlockedReason::MarkedByRun { run, config, standing },
         Hindrance::RebootDidNotClear { at, reason } => BlockedReason::RebootDidNotClear { at, reason },
     }
 }

@@ -1,11 +1,12 @@
 //! What the checker must know of a cluster to judge a plan for it, taken from the snapshot and not from the draft.
 
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::diff::{Differences, Verdict};
 use crate::model::{
-    BootId, BudgetKey, Cordon, Limit, NodeName, PoolName, Readiness, Snapshot, TableName, Uid, ZoneName,
+    BootId, BudgetKey, Cordon, Limit, NodeName, PoolName, Readiness, RunId, Snapshot, TableName, Uid, ZoneName,
 };
 
 /// Whose cordon is on a node.
@@ -40,8 +41,21 @@ pub struct NodeFacts {
     pub cordon: CordonOf,
     /// Whether a run's mark says that work on it is in progress.
     pub in_progress: bool,
+    /// That run, where it is of this config and cannot be alive.
+    pub left_by: Option<LeftBy>,
     /// Whether the config protects it.
     pub protected: bool,
+}
+
+/// What a dead run says on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBy {
+    /// The run.
+    pub run: RunId,
+    /// Whether it requested the reboot.
+    pub requested: bool,
+    /// The boot that the reboot was to end, where the mark says it.
+    pub boot_id: Option<BootId>,
 }
 
 /// What is known of a cluster. Limits are in nodes, for the pools and zones that the table guards.
@@ -62,13 +76,25 @@ pub struct Facts {
 impl Facts {
     /// What the snapshot says. Without the cluster in the config, nothing may be out.
     #[must_use]
-    pub fn of(config: &Config, snapshot: &Snapshot, differences: &Differences) -> Self {
+    pub fn of(config: &Config, snapshot: &Snapshot, differences: &Differences, now: Timestamp) -> Self {
         let nodes = snapshot.nodes.values().map(|node| {
             let cordon = match &node.cordon {
                 None => CordonOf::Nobody,
                 Some(Cordon::Marked(mark)) if mark.config == config.name => CordonOf::Us,
                 Some(Cordon::Marked(_) | Cordon::Foreign { .. }) => CordonOf::Others,
             };
+            let marked = match &node.cordon {
+                Some(Cordon::Marked(mark)) => Some(mark),
+                Some(Cordon::Foreign { .. }) => None,
+                None => node.mark.as_ref(),
+            };
+            let left_by = marked
+                .filter(|mark| mark.config == config.name && !snapshot.may_be_live(&mark.run, now))
+                .map(|mark| LeftBy {
+                    run: mark.run.clone(),
+                    requested: mark.is_requested(),
+                    boot_id: mark.reboots.as_ref().map(|reboots| reboots.boot_id.clone()),
+                });
             let of_cordon = match &node.cordon {
                 Some(Cordon::Marked(mark)) => mark.phase.is_some(),
                 Some(Cordon::Foreign { .. }) | None => false,
@@ -83,6 +109,7 @@ impl Facts {
                 out: node.is_out(),
                 cordon,
                 in_progress: of_cordon || node.mark.as_ref().is_some_and(|mark| mark.phase.is_some()),
+                left_by,
                 protected: matches!(differences.nodes.get(&node.name), Some(Verdict::Protected(_))),
             };
             (node.name.clone(), facts)

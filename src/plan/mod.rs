@@ -22,18 +22,18 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::model::{ClusterName, Snapshot};
 
-pub use blocked::{Blocked, BlockedReason, BudgetProof, Notice, Unknown, UnknownReason, Wanted};
+pub use blocked::{Blocked, BlockedReason, BudgetProof, Notice, Standing, Unknown, UnknownReason, Wanted};
 pub use check::{CheckError, Note, check};
 pub use draft::{Draft, DraftCluster, draft};
 pub use error::PlanError;
-pub use facts::{CordonOf, Facts, NodeFacts};
+pub use facts::{CordonOf, Facts, LeftBy, NodeFacts};
 pub use replay::{Ending, Replayed, replay};
 pub use select::{Selection, chosen_clusters};
 pub use startable::{Consequence, Occupancy, after_failure, passed_over, startable};
 pub use state::StepState;
 pub use types::{
-    Action, Capacity, ClusterPlan, Counts, HeldUntil, Hold, Impact, NodeEnd, OnFailure, Outage, Plan, Precondition,
-    Rest, Slot, Step, StepId, Verb, Wave, Why,
+    Action, Adopts, Capacity, ClusterPlan, Counts, HeldUntil, Hold, Impact, NodeEnd, OnFailure, Outage, Plan,
+    Precondition, Rest, Slot, Step, StepId, Verb, Wave, Why,
 };
 pub use wave::waves;
 

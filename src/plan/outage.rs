@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::drain::Prospect;
-use super::types::{Action, HeldUntil, Hold, NodeEnd, OnFailure, Outage, Precondition, Rest, Slot, Step, StepId, Verb};
+use super::types::{
+    Action, Adopts, HeldUntil, Hold, NodeEnd, OnFailure, Outage, Precondition, Rest, Slot, Step, StepId, Verb,
+};
 use crate::config::{OnFailure as TableOnFailure, OutOfService, Reboot};
-use crate::model::{ClusterName, Cordon, DrainRule, Node, OnTimeout};
+use crate::diff::Adoption;
+use crate::model::{BootId, ClusterName, Cordon, DrainRule, Node, OnTimeout, RunId};
 
 /// What an outage is for.
 #[derive(Clone, Copy)]
@@ -17,6 +20,9 @@ pub(super) enum Purpose<'a> {
     OutOfService(&'a OutOfService),
     /// uncordon.
     Release,
+    /// await-ready → uncordon: the reboot that a dead run has requested, on this boot. By the rules of the table where
+    /// it is still there.
+    Finish(&'a BootId, Option<&'a Reboot>),
 }
 
 /// How long steps are expected to take where nothing is known of the node: for showing, never for deciding.
@@ -47,20 +53,31 @@ const SANDBOX: Estimates = Estimates {
     boot: Duration::from_secs(5),
 };
 
+/// How long the reboot of a dead run is awaited whose table is gone: the defaults of the table's keys.
+const READY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// Makes the outage of a node. Table, reasons and rank are the caller's to fill in.
 pub(super) fn build(
     cluster: &ClusterName,
     sandbox: bool,
     node: &Node,
     purpose: Purpose<'_>,
+    adoption: Option<&Adoption>,
     slots: Vec<Slot>,
     prospect: Prospect,
 ) -> (Outage, Vec<Step>) {
-    let mut chain = Chain { cluster, node, estimates: if sandbox { &SANDBOX } else { &REAL }, steps: Vec::new() };
+    let estimates = if sandbox { &SANDBOX } else { &REAL };
+    let mut chain = Chain { cluster, node, left_by: adoption.map(|left| &left.run), estimates, steps: Vec::new() };
+    let boot_id = match purpose {
+        Purpose::Finish(before, _) => Some(before.clone()),
+        Purpose::Reboot(_) | Purpose::OutOfService(_) | Purpose::Release => node.boot_id.clone(),
+    };
     match purpose {
         Purpose::Reboot(table) => chain.reboot(table, prospect.evicts.is_empty()),
         Purpose::OutOfService(table) => chain.out_of_service(table, prospect.evicts.is_empty()),
         Purpose::Release => chain.release(),
+        Purpose::Finish(_, table) => chain.finish(table),
     }
     let steps = chain.steps;
     let holds = slots.into_iter().map(|slot| Hold { slot, units: 1, until: HeldUntil::OutageEnds });
@@ -76,8 +93,14 @@ pub(super) fn build(
         rank: 0,
         evicts: prospect.evicts,
         impact: prospect.impact,
-        boot_id: node.boot_id.clone(),
+        boot_id,
         uid: node.uid.clone(),
+        adopts: adoption.map(|left| Adopts {
+            run: left.run.clone(),
+            requested: left.must_be_finished(),
+            cordoned: left.cordoned,
+            reason: left.reboots.as_ref().map(|reboots| reboots.reason.clone()).unwrap_or_default(),
+        }),
     };
     (outage, steps)
 }
@@ -85,6 +108,7 @@ pub(super) fn build(
 struct Chain<'a> {
     cluster: &'a ClusterName,
     node: &'a Node,
+    left_by: Option<&'a RunId>,
     estimates: &'static Estimates,
     steps: Vec<Step>,
 }
@@ -108,6 +132,11 @@ impl Chain<'_> {
 
     fn same_node(&self) -> Precondition {
         Precondition::NodeUid(self.node.uid.clone())
+    }
+
+    /// Whose cordon may be on the node when it is cordoned: nobody's, or that of the dead run that left it.
+    fn free(&self) -> Precondition {
+        self.left_by.map_or(Precondition::NotCordoned, |run| Precondition::LeftByRun(run.clone()))
     }
 
     fn same_boot(&self) -> Precondition {
@@ -135,13 +164,7 @@ impl Chain<'_> {
         let boot_time = self.node.last_reboot.as_ref().map(|last| Duration::from_secs(u64::from(last.boot_seconds)));
         let back = boot_time.unwrap_or(self.estimates.boot).saturating_add(table.settle);
         let Estimates { patch, request, .. } = *self.estimates;
-        self.add(
-            Verb::Cordon,
-            Action::Cordon,
-            vec![node.clone(), boot, Precondition::NotCordoned],
-            leave.clone(),
-            patch,
-        );
+        self.add(Verb::Cordon, Action::Cordon, vec![node.clone(), boot, self.free()], leave.clone(), patch);
         self.add(Verb::Drain, Action::Drain { rule: table.drain, reboots: true }, ours.to_vec(), on_failure, drain);
         self.time_out(on_timeout);
         self.add(Verb::Reboot, Action::Reboot { method: table.method }, ours.to_vec(), leave.clone(), request);
@@ -155,14 +178,31 @@ impl Chain<'_> {
     fn out_of_service(&mut self, table: &OutOfService, idle: bool) {
         let leave = |rest| OnFailure { node: NodeEnd::Leave, rest };
         let node = self.same_node();
-        if !matches!(self.node.cordon, Some(Cordon::Marked(_))) {
-            let requires = vec![node.clone(), Precondition::NotCordoned];
+        if self.left_by.is_some() || !matches!(self.node.cordon, Some(Cordon::Marked(_))) {
+            let requires = vec![node.clone(), self.free()];
             self.add(Verb::Cordon, Action::Cordon, requires, leave(Rest::Halt), self.estimates.patch);
         }
         let action = Action::Drain { rule: table.drain, reboots: false };
         let requires = vec![node, Precondition::CordonOurs];
         self.add(Verb::Drain, action, requires, leave(Rest::Halt), self.drain_estimate(idle));
         self.time_out(leave(after_timeout(&table.drain)));
+    }
+
+    /// The proof of a reboot that was requested already.
+    fn finish(&mut self, table: Option<&Reboot>) {
+        let requires = vec![self.same_node(), Precondition::CordonOurs];
+        let rest = if table.is_none_or(|table| table.on_failure == TableOnFailure::Halt) {
+            Rest::Halt
+        } else {
+            Rest::Continue
+        };
+        let leave = OnFailure { node: NodeEnd::Leave, rest };
+        let (timeout, settle) = table.map_or((READY_TIMEOUT, SETTLE), |table| (table.ready_timeout, table.settle));
+        let last = self.node.last_reboot.as_ref().map(|last| Duration::from_secs(u64::from(last.boot_seconds)));
+        let back = last.unwrap_or(self.estimates.boot).saturating_add(settle);
+        let wait = Action::AwaitReady { timeout, settle };
+        self.add(Verb::AwaitReady, wait, requires.clone(), leave.clone(), back);
+        self.add(Verb::Uncordon, Action::Uncordon, requires, leave, self.estimates.patch);
     }
 
     fn release(&mut self) {

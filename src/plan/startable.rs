@@ -403,8 +403,10 @@ impl Tracked {
             let requested = match self.state_of(Verb::Reboot) {
                 Some(StepState::Running | StepState::Succeeded | StepState::Failed) => true,
                 Some(StepState::Pending | StepState::Skipped) => false,
-                // Without a reboot in it, an outage ends as it stands: cordoned is what was wanted.
-                None => return None,
+                // Without a reboot in it, an outage ends as it stands: cordoned is what was wanted. Unless a dead run has
+                // requested the reboot, which is then awaited to its end.
+                None if self.position(Verb::AwaitReady).is_none() => return None,
+                None => true,
             };
             if !requested {
                 return self.position(Verb::Uncordon).and_then(pending);

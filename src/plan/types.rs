@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::blocked::{Blocked, Notice, Unknown};
 pub use crate::diff::Why;
 use crate::model::{
-    BootId, BudgetKey, ClusterName, DrainRule, Foreign, Gap, NodeName, NodePod, PodKey, PoolName, RebootMethod,
+    BootId, BudgetKey, ClusterName, DrainRule, Foreign, Gap, NodeName, NodePod, PodKey, PoolName, RebootMethod, RunId,
     TableName, Uid, ZoneName,
 };
 
@@ -98,6 +98,8 @@ pub enum Precondition {
     NotCordoned,
     /// The cordon on it is ours, of this config.
     CordonOurs,
+    /// The marks on it are still those of this run, which is dead.
+    LeftByRun(RunId),
 }
 
 /// What follows when a step fails.
@@ -216,10 +218,25 @@ pub struct Outage {
     pub evicts: Vec<PodKey>,
     /// What a reader should know about these evictions, such as `shop/web lets 1 of 3 go at a time`.
     pub impact: Vec<Impact>,
-    /// The boot id before.
+    /// The boot id before: where a reboot that a dead run requested is to be proved, the one that it was to end.
     pub boot_id: Option<BootId>,
     /// The UID of the node.
     pub uid: Uid,
+    /// The dead run whose work this finishes, where there is one.
+    pub adopts: Option<Adopts>,
+}
+
+/// What a dead run has left on a node, as far as finishing it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopts {
+    /// The run.
+    pub run: RunId,
+    /// Whether it has requested the reboot.
+    pub requested: bool,
+    /// Whether its cordon was on the node.
+    pub cordoned: bool,
+    /// Why it was to reboot the node; empty where it was not to, or did not say.
+    pub reason: Foreign,
 }
 
 /// A note about what an outage does to the pods on its node.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{ClusterReads, ReadError};
 use crate::journal::Permit;
 use crate::model::{
-    BootId, BudgetKey, Foreign, LastReboot, Mark, Node, NodeName, NodePod, Phase, Pod, RebootMethod, ReportedReboot,
-    RunId, Uid,
+    BootId, BudgetKey, Foreign, HeldLock, LastReboot, Mark, Node, NodeName, NodePod, Phase, Pod, RebootMethod,
+    ReportedReboot, RunId, Uid,
 };
 
 /// Why a change was refused; nothing happened.
@@ -194,6 +194,15 @@ pub struct LeaseRead {
     pub duration: Duration,
     /// The version read; changes with every renewal, which is what others observe.
     pub resource_version: Arc<str>,
+}
+
+impl LeaseRead {
+    /// Whether its holder has to be taken for alive, by its own clock and this one.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let Some((holder, renewed_at)) = self.holder.clone().zip(self.renewed_at) else { return false };
+        HeldLock { holder, renewed_at, duration: self.duration }.is_live(now)
+    }
 }
 
 /// The lock: the Lease `haulout` in `haulout-system`. Without permit: it is what makes the rest safe.

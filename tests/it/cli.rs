@@ -66,12 +66,46 @@ fn wrong_usage_is_64_and_help_is_fine() {
     assert!(err(&scene.run(&["plna"])).contains("'plan'"));
     assert_eq!(scene.code(&["plan", "--no-such-flag"]), 64);
     assert_eq!(scene.code(&[]), 64);
-    for verb in ["validate", "fmt", "schema", "plan", "apply", "snapshot", "node"] {
+    for wait in ["x", "-5s", "9999999h", "106751991167300d"] {
+        assert_eq!(scene.code(&["apply", &format!("--lock-timeout={wait}")]), 64, "{wait}");
+    }
+    assert_eq!(scene.code(&["apply", "--resume", "--target", "a"]), 64);
+    assert_eq!(scene.code(&["status", "abandon"]), 64);
+    for verb in ["validate", "fmt", "schema", "plan", "apply", "status", "snapshot", "node"] {
         let output = scene.run(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{verb}");
         assert!(out(&output).contains("Usage:"), "{verb}");
     }
     assert!(out(&scene.run(&["--version"])).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn where_nothing_is_left_there_is_nothing_to_go_on_with() {
+    let scene = Scene::new();
+    let none = scene.run(&["apply", "--auto-approve", "--resume"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(err(&none).contains("was killed or interrupted"), "{}", err(&none));
+    let unknown = scene.run(&["apply", "--auto-approve", "--resume", "20261123-220000-1a2b3c"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(err(&unknown).contains("there is no run 20261123-220000-1a2b3c"), "{}", err(&unknown));
+    let status = scene.run(&["status"]);
+    assert_eq!(status.status.code(), Some(0), "{}", err(&status));
+    assert!(out(&status).contains("lock: free\n  No run has left anything here."), "{}", out(&status));
+    let given_up = scene.run(&["status", "abandon", "20261123-220000-1a2b3c", "--auto-approve"]);
+    assert_eq!(given_up.status.code(), Some(1));
+    assert!(err(&given_up).contains("no node and no pod of run"), "{}", err(&given_up));
+    // A run that has ended is not one to go on with; one that was interrupted, and named by its folder, is.
+    assert_eq!(scene.code(&["apply", "--auto-approve"]), 0);
+    assert_eq!(scene.code(&["apply", "--auto-approve", "--resume"]), 1);
+    let folder = fs::read_dir(scene.path("state/haulout/runs")).unwrap().next().unwrap().unwrap().path();
+    let journal = fs::read(folder.join("0001.jsonl")).unwrap();
+    fs::write(folder.join("0001.jsonl"), &journal[..journal.len() / 2]).unwrap();
+    let resumed = scene.run(&["apply", "--auto-approve", "--resume"]);
+    assert_eq!(resumed.status.code(), Some(0), "{}", err(&resumed));
+    assert!(err(&resumed).contains("Nothing of this run is left to do."), "{}", err(&resumed));
+    // A plan that cannot be read names its file.
+    fs::write(folder.join("plan.json"), "{").unwrap();
+    assert_eq!(scene.code(&["apply", "--auto-approve", "--resume"]), 1);
 }
 
 #[test]

@@ -5,12 +5,13 @@
 use haulout::format::{FormatError, Kind, plan, run, schema, snapshot};
 use haulout::model::{
     BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Explain as _,
-    Foreign, Gap, GapSubject, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase, Pod, PodKey, PodName,
-    PodPhase, PodShape, PodStatus, PoolName, Readiness, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot,
-    TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
+    Foreign, Gap, GapSubject, HeldLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase, Pod, PodKey,
+    PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector,
+    Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
 };
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Impact, Notice, Slot, StepId, UnknownReason, Verb, Wanted, Why,
+    Adopts, BlockedReason, BudgetProof, ClusterPlan, Impact, Notice, Precondition, Slot, Standing, StepId,
+    UnknownReason, Verb, Wanted, Why,
 };
 use haulout::run::{Conclusion, Event, EventKind, Evidence, FailureKind, Intent, StepFailure, Wait, WaitFor};
 use jiff::Timestamp;
@@ -75,6 +76,12 @@ fn full_plan() -> ClusterPlan {
         Impact::Unmanaged(1),
         Impact::MayReturn(1),
     ];
+    let run = || RunId::new("r").unwrap();
+    plan.outages[first].why.insert(0, Why::LeftByRun { run: run(), phase: Some(Phase::Armed), since: now() });
+    plan.outages[first].adopts = Some(Adopts { run: run(), requested: false, cordoned: true, reason: text() });
+    if let Some(step) = plan.steps.get_mut(&plan.outages[first].steps[0]) {
+        step.requires.push(Precondition::LeftByRun(run()));
+    }
     add(&mut plan, "b", Done::Drain, vec![Why::OutOfService(text())]);
     add(&mut plan, "c", Done::Release, vec![Why::ReleasedFromService]);
     wave(&mut plan, &["a", "b", "c"]);
@@ -95,6 +102,10 @@ fn full_plan() -> ClusterPlan {
     .into_iter()
     .map(|proof| BlockedReason::BudgetNever { budget: budget("db/pg"), proof, pods: vec![pod("db/pg-0")] })
     .collect();
+    for standing in [Standing::Live, Standing::OtherConfig, Standing::LockUnknown, Standing::BootUnknown] {
+        let run = RunId::new("r").unwrap();
+        reasons.push(BlockedReason::MarkedByRun { run, config: text(), standing });
+    }
     reasons.extend(slots.into_iter().map(|slot| BlockedReason::LimitFilled { slot, total: 1, out: vec![node("x")] }));
     reasons.extend([
         BlockedReason::TwoBudgets { pod: pod("a/b"), budgets: vec![budget("a/x"), budget("a/y")] },
@@ -102,7 +113,6 @@ fn full_plan() -> ClusterPlan {
         BlockedReason::EmptyDirData(vec![pod("a/b")]),
         BlockedReason::ForeignCordon { manager: Some(text()), since: Some(now()) },
         BlockedReason::ForeignCordon { manager: None, since: None },
-        BlockedReason::MarkedByRun { run: RunId::new("r").unwrap(), config: text() },
         BlockedReason::RebootDidNotClear { at: now(), reason: text() },
         BlockedReason::NoNodePod,
         BlockedReason::NoSuchNode { similar: vec![node("a")] },
@@ -130,6 +140,7 @@ fn full_plan() -> ClusterPlan {
         Notice::MatchesNothing { kind: "reboot", table: table("gpu") },
         Notice::Expired { table: table("rack-7"), until: now() },
         Notice::LockHeld { holder: text(), renewed_at: now() },
+        Notice::LeftAlone { node: node("c"), run: run(), cordoned: true },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
         Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
@@ -252,8 +263,9 @@ fn phase() -> impl Strategy<Value = Phase> {
 }
 
 fn mark() -> impl Strategy<Value = Mark> {
-    (text(), option::of(table_name()), run_id(), time(), option::of(phase()))
-        .prop_map(|(config, table, run, since, phase)| Mark { config, table, run, since, phase })
+    let reboots = (boot_id(), text()).prop_map(|(boot_id, reason)| Reboots { boot_id, reason });
+    (text(), option::of(table_name()), run_id(), time(), option::of(phase()), option::of(reboots))
+        .prop_map(|(config, table, run, since, phase, reboots)| Mark { config, table, run, since, phase, reboots })
 }
 
 fn cordon() -> impl Strategy<Value = Cordon> {
@@ -446,7 +458,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             budgets: Budgets::new(budgets.into_values()),
             daemon_sets: sets.into_iter().map(|set| (set.uid.clone(), set)).collect(),
             control_plane: ControlPlane { etcd_members },
-            lock,
+            lock: lock.map(|(holder, renewed_at)| HeldLock { holder, renewed_at, duration: Duration::from_secs(60) }),
             sandbox,
             gaps,
         };

@@ -5,6 +5,7 @@
 mod cli;
 mod config;
 mod format;
+mod journal;
 mod layers;
 mod node;
 mod plan;
@@ -14,4 +15,5 @@ mod run;
 #[cfg(unix)]
 mod signal;
 mod twin;
+mod vacancy;
 mod wire;

@@ -148,6 +148,7 @@ pub(crate) fn add(plan: &mut ClusterPlan, name: &str, done: Done, why: Vec<Why>)
         impact: Vec::new(),
         boot_id: Some(BootId::new(format!("3f1c{name}-boot-id")).unwrap()),
         uid: Uid::new(format!("uid-{name}")).unwrap(),
+        adopts: None,
     });
     plan.capacities.insert(Slot::Cluster, Capacity { total: 3, taken: 1 });
     plan.outages.len() - 1

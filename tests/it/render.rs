@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use haulout::model::{Foreign, Gap, GapSubject, RunId, sanitise};
+use haulout::model::{Foreign, Gap, GapSubject, Phase, RunId, sanitise};
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, StepState, UnknownReason, Verb, Wanted, Why,
+    Adopts, BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, Standing, StepState, UnknownReason,
+    Verb, Wanted, Why,
 };
 use haulout::render::progress::{self, Progress};
 use haulout::render::{TerminalStyle, terminal, words};
@@ -142,7 +143,11 @@ fn all_reasons() -> Vec<BlockedReason> {
             since: Some(at("2026-11-20T09:00:00Z")),
         },
         BlockedReason::ForeignCordon { manager: None, since: None },
-        BlockedReason::MarkedByRun { run: RunId::new("r-7f3a").unwrap(), config: Foreign::new("platform-prod") },
+        BlockedReason::MarkedByRun {
+            run: RunId::new("r-7f3a").unwrap(),
+            config: Foreign::new("platform-prod"),
+            standing: Standing::Live,
+        },
         filled(Slot::Cluster, 3, &["a", "b", "c"]),
         filled(pool("np1"), 1, &["a"]),
         filled(pool(""), 1, &["a", "b", "c", "d", "e", "f"]),
@@ -242,6 +247,27 @@ fn every_unknown_reason_says_what_would_tell() {
         })
         .collect();
     case("unknown", &shown(clusters, &style()));
+}
+
+#[test]
+fn what_a_dead_run_left_says_whose_it_was_and_what_becomes_of_it() {
+    let run = || RunId::new("20261123-120000-7f3a00").unwrap();
+    let left = |phase| Why::LeftByRun { run: run(), phase: Some(phase), since: at("2026-11-23T11:00:00Z") };
+    let mut plan = empty("prod-weu");
+    let anew = add(&mut plan, "n1", Done::Reboot, vec![left(Phase::Armed), linux()]);
+    let finish = add(&mut plan, "n2", Done::Release, vec![left(Phase::Reboot)]);
+    let uncordon = plan.outages[finish].steps[0].clone();
+    plan.outages[finish].steps.insert(0, haulout::plan::StepId { verb: Verb::AwaitReady, ..uncordon });
+    let release = add(&mut plan, "n3", Done::Release, vec![left(Phase::Drained)]);
+    for (outage, requested) in [(anew, false), (finish, true), (release, false)] {
+        let reason = Foreign::default();
+        plan.outages[outage].adopts = Some(Adopts { run: run(), requested, cordoned: true, reason });
+    }
+    plan.notices.push(Notice::LeftAlone { node: node("n4"), run: run(), cordoned: true });
+    plan.notices.push(Notice::LeftAlone { node: node("n5"), run: run(), cordoned: false });
+    wave(&mut plan, &["n1", "n2", "n3"]);
+    plan.counts = Counts { observed: 5, reboot: 1, release: 2, protected: 2, ..Counts::default() };
+    case("adopted", &shown(vec![plan], &style()));
 }
 
 #[test]
@@ -658,7 +684,8 @@ fn a_simulated_cluster_is_never_told_to_kubectl() {
         let mut plan = empty("box");
         plan.sandbox = simulated;
         let run = RunId::new("r-7f3a").unwrap();
-        let reason = BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod") };
+        let reason =
+            BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod"), standing: Standing::OtherConfig };
         plan.blocked.push(blocked("a", Wanted::Reboot, vec![reason]));
         let text = shown(vec![plan], &style());
         assert_eq!(text.contains("kubectl"), !simulated, "{text}");
@@ -675,7 +702,8 @@ fn what_a_run_did_not_finish_is_not_called_new() {
     // What a failure left marked is blocked for the look: it is counted once, as what the run made of it.
     for name in ["marked", "blocked"] {
         let run = RunId::new("r").unwrap();
-        let reason = BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod") };
+        let reason =
+            BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod"), standing: Standing::OtherConfig };
         plan.blocked.push(blocked(name, Wanted::Reboot, vec![reason]));
     }
     let mut summary = Summary::default();
@@ -841,7 +869,11 @@ fn told(text: &str) -> ClusterPlan {
         Wanted::Reboot,
         vec![
             BlockedReason::ForeignCordon { manager: Some(foreign()), since: None },
-            BlockedReason::MarkedByRun { run: RunId::new("r").unwrap(), config: foreign() },
+            BlockedReason::MarkedByRun {
+                run: RunId::new("r").unwrap(),
+                config: foreign(),
+                standing: Standing::OtherConfig,
+            },
             BlockedReason::RebootDidNotClear { at: now(), reason: foreign() },
         ],
     ));

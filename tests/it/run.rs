@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use haulout::apply::{self, Access, Input, Interrupt, Outcome};
@@ -101,6 +101,8 @@ async fn run_with(manifests: &str, tables: &str, delays: &str, stops: fn(&EventK
                 Ok(lock)
             })
         }),
+        silence: None,
+        sweep: BTreeSet::new(),
         daemon_sets,
         daemon_sets_known: true,
     };

@@ -611,6 +611,7 @@ async fn a_node_is_written_by_one_guarded_patch() {
     node.scale_down_disabled = Some(Foreign::new("false"));
     let version = json!(&*node.resource_version);
     let mark = Mark {
+        reboots: None,
         config: Foreign::new("platform-prod"),
         table: Some(TableName::new("linux").unwrap()),
         run: run(),

@@ -7,7 +7,10 @@
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
 mod cluster;
+mod crash;
 mod drain;
+mod kills;
+mod outcomes;
 mod reads;
 mod rolling;
 mod scene;
@@ -24,6 +27,23 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_declined_prompt_changes_nothing", thin::no_terminal_no_work),
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
+    ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
+    ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
+    (
+        "a_reboot_that_will_not_come_is_proved_before_another",
+        crash::a_reboot_that_will_not_come_is_proved_before_another,
+    ),
+    ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
+    ("a_full_disk_stops_a_run_that_says_what_it_left", outcomes::a_full_disk_stops_a_run_that_says_what_it_left),
+    (
+        "no_folder_for_the_journal_is_an_error_before_any_work",
+        outcomes::no_folder_for_the_journal_is_an_error_before_any_work,
+    ),
+    ("a_closed_terminal_brings_nodes_to_a_safe_end", outcomes::a_closed_terminal_brings_nodes_to_a_safe_end),
+    ("nobody_reads_and_the_run_goes_on", outcomes::nobody_reads_and_the_run_goes_on),
+    ("kills_change_nothing_about_the_end", kills::kills_change_nothing_about_the_end),
+    ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
+    ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];

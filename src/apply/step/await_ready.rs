@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::super::context::{Baseline, StepContext, StepError};
 use super::super::live::{changed_before, reread_before};
+use super::adopt;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
 use crate::provider::{ActError, PodScope, ReadError, Refusal, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
@@ -25,6 +26,11 @@ pub(super) async fn execute(context: &StepContext, timeout: Duration, settle: Du
     let Some(before) = context.outage.boot_id.clone() else {
         return Err(StepError::stale("the plan does not know which boot id must change"));
     };
+    if context.is_taken_over() {
+        super::cordon::check(context, &context.same_node(until).await?)?;
+        let baseline = adopt::baseline(context, until).await?;
+        context.notes().baseline = Some(baseline);
+    }
     let now = booted(context, &before, requested, until).await?;
     context.notes().booted = Some((before.clone(), now.clone()));
     write_returned(context, until).await?;
@@ -36,6 +42,7 @@ pub(super) async fn execute(context: &StepContext, timeout: Duration, settle: Du
 /// Waits for another boot id.
 async fn booted(context: &StepContext, before: &BootId, since: Instant, until: Instant) -> Result<BootId, StepError> {
     let mut changes = context.cluster.live.watch();
+    let mut stillness = context.is_taken_over().then(adopt::Stillness::default);
     loop {
         changes.mark_unchanged();
         if let Some(node) = context.cluster.live.node(context.node_name()) {
@@ -55,6 +62,11 @@ async fn booted(context: &StepContext, before: &BootId, since: Instant, until: I
                 )));
         }
         context.waits(WaitFor::Boot, since, until).await?;
+        if let Some(stillness) = &mut stillness {
+            stillness.look(context, before).await?;
+            changed_before(&mut changes, until.min(clock::monotonic() + ASK_EVERY)).await;
+            continue;
+        }
         if !changed_before(&mut changes, reread_before(until)).await {
             // A watch may have died silently.
             let _ = context.read_node(until).await?;
@@ -72,7 +84,7 @@ pub(super) fn in_table(context: &StepContext, now: Duration) -> String {
 async fn write_returned(context: &StepContext, until: Instant) -> Result<(), StepError> {
     for tries in 0..10 {
         let node = context.node_to_write(tries, until).await?;
-        if node.mark.as_ref().is_none_or(|mark| mark.run != context.cluster.run) {
+        if !node.mark.as_ref().is_some_and(|mark| context.is_mine(mark)) {
             return Ok(());
         }
         let permit = context.permit(Intent::Phase(Phase::Returned)).await?;

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::super::context::{SHORTEST_PAUSE, StepContext, StepError, said};
 use super::super::live::{changed_before, reread_before};
-use crate::model::{Cordon, Mark, Node, Phase};
-use crate::plan::{Action, Precondition, Slot};
+use super::{adopt, uncordon};
+use crate::model::{Cordon, Mark, Node, Phase, Reboots};
+use crate::plan::{Action, Precondition, Slot, Verb};
 use crate::provider::{ActError, CordonWrite, Refusal, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
 
@@ -47,7 +48,7 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
                     }
                     context.cluster.live.hold(context.node_name(), true);
                     drop(_gate);
-                    let result = patch(context).await;
+                    let result = take(context).await;
                     if result.is_err() && !context.notes().cordon_sent {
                         context.cluster.live.hold(context.node_name(), false);
                     }
@@ -99,7 +100,18 @@ fn filled(context: &StepContext) -> Option<Slot> {
     })
 }
 
-async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
+/// Cordons the node. One that a dead run has left is then ours by one guarded write, after which nothing that run may
+/// still have on its way can do anything to it; its reboot pods are ended before anything else begins.
+async fn take(context: &StepContext) -> Result<Evidence, StepError> {
+    let evidence = patch(context).await?;
+    if context.outage.adopts.is_some() {
+        adopt::end_reboot_pods(context).await?;
+    }
+    Ok(evidence)
+}
+
+/// The one PATCH, with its retries.
+pub(super) async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
     let until = clock::monotonic() + TIMEOUT;
     let since = clock::monotonic();
     for tries in 0..CONFLICTS {
@@ -108,18 +120,20 @@ async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
         let permit = context.permit(Intent::Cordon).await?;
         let mark = Mark {
             config: context.cluster.config.clone(),
-            table: context.outage.table.clone(),
+            table: context.outage.table.clone().or_else(|| node.mark.as_ref().and_then(|mark| mark.table.clone())),
             run: context.cluster.run.clone(),
+            // Of this write and no other: a node that a run takes up again shows by it that the write was done.
             since: clock::now(),
             phase: Some(Phase::Cordoned),
+            reboots: reboots(context),
         };
         context.notes().cordon_sent = true;
-        let answer = context.cluster.acts.cordon(permit, &node, &CordonWrite { mark }).await;
+        let answer = context.cluster.acts.cordon(permit, &node, &CordonWrite { mark: mark.clone() }).await;
         if matches!(answer, Err(ActError::Refused { .. })) {
             context.notes().cordon_sent = false;
         }
         match answer {
-            Ok(node) => return prove(context, node),
+            Ok(node) => return prove(context, node, &mark),
             Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
             Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
                 pause(context, "the API server asked to slow down", retry_after, since, until).await?;
@@ -131,8 +145,8 @@ async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
                 // It may have happened; the node itself tells.
                 context.bear(&cause, since, until).await.ok();
                 let node = context.same_node(until).await?;
-                if is_ours(context, &node) {
-                    return prove(context, node);
+                if carries(&node, &mark) {
+                    return prove(context, node, &mark);
                 }
                 context.notes().cordon_sent = false;
             }
@@ -189,6 +203,7 @@ pub(super) fn check(context: &StepContext, node: &Node) -> Result<(), StepError>
                     return Err(StepError::stale("the cordon on the node is no longer ours"));
                 }
             }
+            Precondition::LeftByRun(run) => adopt::check(context, node, run)?,
         }
     }
     Ok(())
@@ -198,8 +213,20 @@ fn is_ours(context: &StepContext, node: &Node) -> bool {
     matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run)
 }
 
-fn prove(context: &StepContext, node: Node) -> Result<Evidence, StepError> {
-    let ours = is_ours(context, &node);
+/// Whether exactly this mark is on the node.
+fn carries(node: &Node, mark: &Mark) -> bool {
+    matches!(&node.cordon, Some(Cordon::Marked(found)) if found.run == mark.run && found.since == mark.since)
+}
+
+/// What the run is to reboot on the node, where it is to: whoever finds the mark can tell by it whether it happened.
+fn reboots(context: &StepContext) -> Option<Reboots> {
+    let is_rebooted = context.outage.steps.iter().any(|step| matches!(step.verb, Verb::Reboot | Verb::AwaitReady));
+    let boot_id = context.outage.boot_id.clone().filter(|_| is_rebooted)?;
+    Some(Reboots { boot_id, reason: uncordon::reason(&context.outage) })
+}
+
+fn prove(context: &StepContext, node: Node, mark: &Mark) -> Result<Evidence, StepError> {
+    let ours = carries(&node, mark);
     context.cluster.live.read_node(node);
     if ours {
         context.notes().cordoned_at = Some(clock::monotonic());

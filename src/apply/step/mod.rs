@@ -1,5 +1,6 @@
 //! One file per action: what it checks, what it does, what proves it, what ends it.
 
+mod adopt;
 mod await_ready;
 mod cordon;
 mod drain;

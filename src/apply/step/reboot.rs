@@ -38,7 +38,10 @@ async fn request(context: &StepContext) -> Result<Evidence, StepError> {
                         return Err(StepError::stale("the node has booted since the plan was made"));
                     }
                 }
-                Precondition::NodeUid(_) | Precondition::NotCordoned | Precondition::CordonOurs => {}
+                Precondition::NodeUid(_)
+                | Precondition::NotCordoned
+                | Precondition::CordonOurs
+                | Precondition::LeftByRun(_) => {}
             }
         }
         let mark = match &node.cordon {

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::super::context::{StepContext, StepError};
+use super::adopt;
 use super::cordon::pause;
-use crate::model::{Cordon, Foreign, LastReboot, Node};
-use crate::plan::Why;
+use crate::model::{Cordon, Foreign, LastReboot, Node, RunId};
+use crate::plan::{Outage, Why};
 use crate::provider::{ActError, RebootPodState, Refusal, UncordonWrite, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
 
@@ -20,7 +21,10 @@ const POD_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
     if context.notes().reboot_pod {
-        end_reboot_pod(context).await?;
+        end_reboot_pod(context, &context.cluster.run, false).await?;
+    }
+    if context.outage.adopts.is_some() || context.outage.already_out {
+        adopt::end_reboot_pods(context).await?;
     }
     let since = clock::monotonic();
     let until = since + TIMEOUT;
@@ -35,6 +39,9 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
             }
         };
         match &node.cordon {
+            Some(Cordon::Marked(mark)) if mark.is_requested() && context.notes().booted.is_none() => {
+                return Err(StepError::stale("its reboot was requested meanwhile, and is not proved"));
+            }
             Some(Cordon::Marked(mark))
                 if mark.run == context.cluster.run
                     || (context.outage.already_out && mark.config == context.cluster.config) => {}
@@ -87,33 +94,34 @@ fn last_reboot(context: &StepContext) -> Option<LastReboot> {
         let span = from.zip(to).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
         u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
     };
-    let reason = context
-        .outage
-        .why
-        .iter()
-        .find_map(|why| match why {
-            Why::RebootRequired(reason) => Some(reason.clone()),
-            Why::KuredWants(_) => Some(Foreign::new("kured asked for it")),
-            Why::UptimeExceeded { .. } => Some(Foreign::new("max_uptime")),
-            Why::BootedBefore { .. } => Some(Foreign::new("booted_after")),
-            Why::OutOfService(_) | Why::ReleasedFromService => None,
-        })
-        .unwrap_or_default();
     Some(LastReboot {
         at: clock::now(),
         run: context.cluster.run.clone(),
         boot_id,
-        reason,
+        reason: reason(&context.outage),
         drain_seconds: seconds(notes.cordoned_at, notes.drained_at),
         boot_seconds: seconds(notes.requested_at, notes.ready_at),
     })
 }
 
-/// Deletes the reboot pod and waits until it is gone or has ended.
-async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
+/// Why a node is rebooted, for its record.
+pub(super) fn reason(outage: &Outage) -> Foreign {
+    let of_wish = outage.why.iter().find_map(|why| match why {
+        Why::RebootRequired(reason) => Some(reason.clone()),
+        Why::KuredWants(_) => Some(Foreign::new("kured asked for it")),
+        Why::UptimeExceeded { .. } => Some(Foreign::new("max_uptime")),
+        Why::BootedBefore { .. } => Some(Foreign::new("booted_after")),
+        Why::OutOfService(_) | Why::ReleasedFromService | Why::LeftByRun { .. } => None,
+    });
+    // Where a dead run has requested the reboot, it alone knew why.
+    of_wish.or_else(|| Some(outage.adopts.as_ref()?.reason.clone())).unwrap_or_default()
+}
+
+/// Deletes the reboot pod of a run and waits until it has ended, or is even `gone`.
+pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: bool) -> Result<(), StepError> {
     let since = clock::monotonic();
     let until = since + POD_TIMEOUT;
-    let (node, run) = (context.node_name(), &context.cluster.run);
+    let node = context.node_name();
     let mut told = false;
     loop {
         match context.cluster.acts.reboot_pod(node, run).await {
@@ -132,7 +140,7 @@ async fn end_reboot_pod(context: &StepContext) -> Result<(), StepError> {
                         }
                     }
                 }
-                if ended {
+                if ended && !gone {
                     return Ok(());
                 }
             }

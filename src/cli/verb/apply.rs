@@ -1,9 +1,9 @@
 //! `haulout apply`: plan, show, ask, execute, look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::apply::{self, Access, Input, Interrupt};
 use crate::cli::args::Apply;
@@ -11,108 +11,174 @@ use crate::cli::connect::{Connections, Environment};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::{load, progress, signal};
-use crate::journal::{Journal, Segment};
-use crate::model::{ClusterName, Foreign, RunId, Snapshot};
-use crate::plan::{self as planner, Plan, Selection};
+use crate::cli::runs::{self, Earlier, Record};
+use crate::cli::vacant::{self, Planned};
+use crate::cli::{load, signal};
+use crate::config::Config;
+use crate::model::{ClusterName, Foreign, GapSubject, NodeName, RunId, Snapshot};
+use crate::plan::{self as planner, Selection};
 use crate::provider::clock;
-use crate::run::{Conclusion, Event, Held, Remaining, Summary};
-use crate::{format, render};
+use crate::render;
+use crate::run::{Conclusion, Remaining, Summary};
 
 pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> {
-    let loaded = load::config(&args.config.path, output)?;
-    if !args.auto_approve && !std::io::stdin().is_terminal() {
-        return Err(Failure::input(
-            "apply asks before it acts, and there is no terminal to ask on",
-            "run it on a terminal, or give --auto-approve",
-        ));
+    if args.resume.is_some() {
+        return super::resume::run(args, output).await;
     }
+    let loaded = load::config(&args.config.path, output)?;
+    must_be_answered(args.auto_approve)?;
     let names = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
     let connections = Connections::open(&loaded, &names, &environment, "apply", output).await?;
-    let snapshots = connections.observe(output).await?;
     let selection = args.selection.to_plan();
-    let daemon_sets: BTreeMap<ClusterName, _> = snapshots
-        .iter()
-        .map(|(name, snapshot)| {
-            let known = !snapshot.has_gap(crate::model::GapSubject::DaemonSets);
-            (name.clone(), (snapshot.daemon_sets.clone(), known))
-        })
-        .collect();
-    let plan = planner::plan(&loaded.config, &snapshots, connections.now(), &selection)?;
-    print(output, &render::terminal::plan(&plan, &output.terminal()))?;
-    if plan.is_empty() {
-        return Ok(if plan.is_settled() { Exit::Ok } else { Exit::NothingPossible });
+    let order = Order {
+        config: &loaded.config,
+        connections: &connections,
+        patience: args.lock_timeout.unsigned_abs(),
+        auto_approve: args.auto_approve,
+        nothing_left: "",
+    };
+    order.carry_out(None, |_| Some(selection.clone()), &Sweep::new(), output).await
+}
+
+/// Whoever is asked must be able to answer.
+pub(super) fn must_be_answered(auto_approve: bool) -> Result<(), Failure> {
+    if auto_approve || std::io::stdin().is_terminal() {
+        return Ok(());
     }
-    if !args.auto_approve && !approved(output)? {
-        output.say("Apply declined; nothing was changed.");
-        return Ok(Exit::Error);
+    Err(Failure::input(
+        "apply asks before it acts, and there is no terminal to ask on",
+        "run it on a terminal, or give --auto-approve",
+    ))
+}
+
+/// Reboot pods of dead runs to be removed first, by cluster.
+pub(super) type Sweep = BTreeMap<ClusterName, BTreeSet<(NodeName, RunId)>>;
+
+/// What is the same for whatever is carried out: a config, the rest of an earlier run, or the end of one.
+pub(super) struct Order<'a> {
+    pub(super) config: &'a Config,
+    pub(super) connections: &'a Connections,
+    /// How long a live lock is waited for.
+    pub(super) patience: Duration,
+    pub(super) auto_approve: bool,
+    /// What is said where nothing is selected.
+    pub(super) nothing_left: &'static str,
+}
+
+impl Order<'_> {
+    /// Plans, shows, asks, executes, looks again. `select` says what to plan by what was seen.
+    pub(super) async fn carry_out(
+        &self,
+        mut earlier: Option<Earlier>,
+        select: impl Fn(&BTreeMap<ClusterName, Snapshot>) -> Option<Selection>,
+        sweep: &Sweep,
+        output: &Output,
+    ) -> Result<Exit, Failure> {
+        let until = clock::monotonic() + self.patience;
+        loop {
+            let run = earlier.as_ref().map_or_else(runs::new_id, |earlier| earlier.run.clone());
+            let resumes = earlier.is_some();
+            let left = until.saturating_duration_since(clock::monotonic());
+            let planned = vacant::plan(self.config, self.connections, &run, left, &select, output).await?;
+            let Some(planned) = planned else {
+                output.say(self.nothing_left);
+                return Ok(Exit::Ok);
+            };
+            let plan = &planned.plan;
+            print(output, &render::terminal::plan(plan, &output.terminal()))?;
+            if plan.is_empty() && sweep.values().all(BTreeSet::is_empty) {
+                return Ok(if plan.is_settled() { Exit::Ok } else { Exit::NothingPossible });
+            }
+            if !self.auto_approve && !approved(output)? {
+                output.say("Apply declined; nothing was changed.");
+                return Ok(Exit::Error);
+            }
+            let record = Record::open(&run, earlier.take(), plan, output)?;
+            let selection = select(&planned.snapshots).unwrap_or_default();
+            let ended = self.execute(&run, planned, sweep, record, &selection, output).await;
+            match ended {
+                // Somebody was faster, and what was planned is out of date; but patience is not over.
+                Err(failure) if failure.exit == Exit::Locked && !resumes && clock::monotonic() < until => {}
+                ended => return ended,
+            }
+        }
     }
 
-    let run = new_run_id();
-    let held = Arc::new(Mutex::new(Held::new(plan.clusters())));
-    let (journal, folder, keeper, reporter) = record(&run, &plan, &held, output)?;
-    let interrupt = Interrupt::default();
-    let record_of_run = folder.display().to_string();
-    let last_words = move || {
-        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        render::progress::left_at_once(&held, &record_of_run)
-    };
-    let signals = signal::listen(interrupt.clone(), output.clone(), last_words)?;
-    let mut clusters = BTreeMap::new();
-    for (name, connection) in &connections.clusters {
-        let (daemon_sets, daemon_sets_known) = daemon_sets.get(name).cloned().unwrap_or_default();
-        let access = Access {
-            acts: connection.cluster.clone(),
-            lock: connection.cluster.clone(),
-            probes: connection.cluster.clone(),
-            renew: connection.connect_again(),
-            daemon_sets,
-            daemon_sets_known,
+    async fn execute(
+        &self,
+        run: &RunId,
+        planned: Planned,
+        sweep: &Sweep,
+        record: Record,
+        selection: &Selection,
+        output: &Output,
+    ) -> Result<Exit, Failure> {
+        let Planned { plan, snapshots, mut silences } = planned;
+        let interrupt = Interrupt::default();
+        let (held, record_of_run) = (Arc::clone(&record.held), record.folder.display().to_string());
+        let last_words = move || {
+            let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            render::progress::left_at_once(&held, &record_of_run)
         };
-        clusters.insert(name.clone(), access);
-    }
-    let input = Input {
-        plan: plan.clone(),
-        run: run.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        clusters,
-        journal: journal.clone(),
-        interrupt,
-        silent,
-    };
-    let result = apply::apply(input).await;
-    drop(journal);
-    // The journal's thread ends with its last handle, and with it the reporter's.
-    let _ = tokio::task::spawn_blocking(move || (keeper.join(), reporter.join())).await;
-    let outcome = result?;
+        let signals = signal::listen(interrupt.clone(), output.clone(), last_words)?;
+        let mut clusters = BTreeMap::new();
+        for (name, connection) in &self.connections.clusters {
+            let Some(snapshot) = snapshots.get(name) else { continue };
+            let access = Access {
+                acts: connection.cluster.clone(),
+                lock: connection.cluster.clone(),
+                probes: connection.cluster.clone(),
+                renew: connection.connect_again(),
+                silence: silences.remove(name),
+                sweep: sweep.get(name).cloned().unwrap_or_default(),
+                daemon_sets: snapshot.daemon_sets.clone(),
+                daemon_sets_known: !snapshot.has_gap(GapSubject::DaemonSets),
+            };
+            clusters.insert(name.clone(), access);
+        }
+        let folder = record.folder.clone();
+        let input = Input {
+            plan,
+            run: run.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            clusters,
+            journal: record.journal.clone(),
+            interrupt,
+            silent,
+        };
+        let result = apply::apply(input).await;
+        record.close().await;
+        let outcome = result?;
 
-    let looked = look_again(&loaded.config, &connections, &selection, &outcome.summary, output).await;
-    let (remaining, left) = match &looked {
-        Ok((remaining, left)) => (Some(remaining), left.as_str()),
-        Err(_) => (None, ""),
-    };
-    let mut text = String::from("\n");
-    text.push_str(&render::progress::summary(&outcome.summary, remaining, &output.terminal()));
-    text.push_str(left);
-    // The run is over and its outcome decides the exit code: a pipe that cannot take the summary changes nothing.
-    let _ = output.data(&text);
-    if outcome.conclusion != Conclusion::Done {
-        output.say(&format!("The record of this run is in {}", crate::model::sanitise(&folder.display().to_string())));
+        let looked = look_again(self.config, self.connections, selection, &outcome.summary, output).await;
+        let (remaining, left) = match &looked {
+            Ok((remaining, left)) => (Some(remaining), left.as_str()),
+            Err(_) => (None, ""),
+        };
+        let mut text = String::from("\n");
+        text.push_str(&render::progress::summary(&outcome.summary, remaining, &output.terminal()));
+        text.push_str(left);
+        // The run is over and its outcome decides the exit code: a pipe that cannot take the summary changes nothing.
+        let _ = output.data(&text);
+        if outcome.conclusion != Conclusion::Done {
+            let shown = crate::model::sanitise(&folder.display().to_string()).to_string();
+            output.say(&format!("The record of this run is in {shown}"));
+        }
+        if let Some(error) = &outcome.stopped_by {
+            Failure::from(error.clone()).print(output);
+        }
+        if let Err(error) = &looked {
+            output.say("The look after the run failed; what is left is not known.");
+            error.print(output);
+        }
+        drop(signals);
+        Ok(match (exit(outcome.conclusion, remaining), &outcome.stopped_by) {
+            // All is done, but the record of it is not whole.
+            (Exit::Ok, Some(_)) => Exit::Error,
+            (exit, _) => exit,
+        })
     }
-    if let Some(error) = &outcome.stopped_by {
-        Failure::from(error.clone()).print(output);
-    }
-    if let Err(error) = &looked {
-        output.say("The look after the run failed; what is left is not known.");
-        error.print(output);
-    }
-    drop(signals);
-    Ok(match (exit(outcome.conclusion, remaining), &outcome.stopped_by) {
-        // All is done, but the record of it is not whole.
-        (Exit::Ok, Some(_)) => Exit::Error,
-        (exit, _) => exit,
-    })
 }
 
 fn exit(conclusion: Conclusion, remaining: Option<&Remaining>) -> Exit {
@@ -143,56 +209,6 @@ fn approved(output: &Output) -> Result<bool, Failure> {
     Ok(answer.trim_end_matches(['\r', '\n']) == "yes")
 }
 
-/// A new run's id: the moment, and a part that no other run has. The cli is where randomness may come from.
-fn new_run_id() -> RunId {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    let at = clock::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let text = format!("{at}-{:06x}", hasher.finish() & 0xff_ffff);
-    RunId::new(&text).expect("a run id is made of digits, '-' and hexadecimal digits")
-}
-
-type Recorded = (Journal, PathBuf, std::thread::JoinHandle<()>, std::thread::JoinHandle<()>);
-
-/// Opens the journal and starts the reporter that listens to it.
-fn record(run: &RunId, plan: &Plan, held: &Arc<Mutex<Held>>, output: &Output) -> Result<Recorded, Failure> {
-    let folder = runs_folder()?.join(run.as_str());
-    let failed = |error: &std::io::Error| {
-        Failure::io(
-            format!("open the journal in {}", folder.display()),
-            error,
-            "set XDG_STATE_HOME to a folder that can be written; nothing was changed",
-        )
-    };
-    let segment = Segment::open(&folder).map_err(|error| failed(&error))?;
-    let path = segment.path().to_owned();
-    std::fs::write(folder.join("plan.json"), format::plan::write(plan, env!("CARGO_PKG_VERSION")))
-        .map_err(|error| failed(&error))?;
-    let (seen, events) = tokio::sync::mpsc::unbounded_channel();
-    let reporter = progress::report(plan.clusters(), events, output).map_err(|error| failed(&error))?;
-    let held = Arc::clone(held);
-    let encode = move |event: &Event| {
-        held.lock().unwrap_or_else(PoisonError::into_inner).take(&event.kind);
-        format::run::write(event)
-    };
-    let (journal, keeper) =
-        Journal::start(path, Box::new(segment), Box::new(encode), clock::now, seen).map_err(|error| failed(&error))?;
-    Ok((journal, folder, keeper, reporter))
-}
-
-/// `$XDG_STATE_HOME/haulout/runs`, by default below `~/.local/state`.
-fn runs_folder() -> Result<PathBuf, Failure> {
-    let var = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = var("XDG_STATE_HOME").or_else(|| Some(var("HOME")?.join(".local/state"))).ok_or_else(|| {
-        Failure::input(
-            "there is no folder for the journal: neither XDG_STATE_HOME nor HOME is set",
-            "set XDG_STATE_HOME to a folder that can be written",
-        )
-    })?;
-    Ok(base.join("haulout").join("runs"))
-}
-
 /// Says that a dead run's lock is being taken over. Printed at once: the wait is a minute long.
 fn silent(cluster: &ClusterName, holder: &Foreign) {
     Output::new(crate::cli::args::Colour::Never).say(&format!(
@@ -203,7 +219,7 @@ fn silent(cluster: &ClusterName, holder: &Foreign) {
 
 /// Observes and plans once more: what is left that was wanted.
 async fn look_again(
-    config: &crate::config::Config,
+    config: &Config,
     connections: &Connections,
     selection: &Selection,
     summary: &Summary,

@@ -4,6 +4,8 @@ pub(super) mod apply;
 pub(super) mod fmt;
 pub(super) mod node;
 pub(super) mod plan;
+mod resume;
 pub(super) mod schema;
 pub(super) mod snapshot;
+pub(super) mod status;
 pub(super) mod validate;

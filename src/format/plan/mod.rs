@@ -1,7 +1,9 @@
 //! `plan.v1`: plan → canonical JSON.
 
+mod scope;
 mod wire;
 
+pub use scope::{Scope, read_scope};
 pub(super) use wire::{Document, GapSubject};
 
 use jiff::Timestamp;
@@ -113,6 +115,12 @@ fn of_outage(outage: &plan::Outage, words: &Words<'_>) -> wire::Outage {
         node: outage.node.to_string(),
         uid: outage.uid.to_string(),
         boot_id: text(outage.boot_id.as_ref()),
+        adopts: outage.adopts.as_ref().map(|adopts| wire::Adopts {
+            run: adopts.run.to_string(),
+            requested: adopts.requested,
+            cordoned: adopts.cordoned,
+            reason: raw(&adopts.reason),
+        }),
         pool: outage.pool.to_string(),
         zone: outage.zone.to_string(),
         table: text(outage.table.as_ref()),
@@ -158,6 +166,9 @@ fn of_why(why: &plan::Why) -> wire::WhyCode {
         }
         plan::Why::OutOfService(reason) => wire::WhyCode::OutOfService { reason: raw(reason) },
         plan::Why::ReleasedFromService => wire::WhyCode::ReleasedFromService,
+        plan::Why::LeftByRun { run, phase, since } => {
+            wire::WhyCode::LeftByRun { run: run.to_string(), phase: phase.map(Into::into), since: since.to_string() }
+        }
     }
 }
 
@@ -244,6 +255,7 @@ fn of_precondition(precondition: &plan::Precondition) -> wire::Precondition {
         plan::Precondition::BootId(boot_id) => wire::Precondition::BootId { boot_id: text(boot_id.as_ref()) },
         plan::Precondition::NotCordoned => wire::Precondition::NotCordoned,
         plan::Precondition::CordonOurs => wire::Precondition::CordonOurs,
+        plan::Precondition::LeftByRun(run) => wire::Precondition::LeftByRun { run: run.to_string() },
     }
 }
 
@@ -295,7 +307,16 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
         R::ForeignCordon { manager, since } => {
             W::ForeignCordon { manager: manager.as_ref().map(raw), since: text(since.as_ref()) }
         }
-        R::MarkedByRun { run, config } => W::MarkedByRun { run: run.to_string(), config: raw(config) },
+        R::MarkedByRun { run, config, standing } => W::MarkedByRun {
+            run: run.to_string(),
+            config: raw(config),
+            standing: match standing {
+                plan::Standing::Live => wire::Standing::Live,
+                plan::Standing::OtherConfig => wire::Standing::OtherConfig,
+                plan::Standing::LockUnknown => wire::Standing::LockUnknown,
+                plan::Standing::BootUnknown => wire::Standing::BootUnknown,
+            },
+        },
         R::LimitFilled { slot, total, out } => W::LimitFilled { slot: of_slot(slot), total: *total, out: texts(out) },
         R::RebootDidNotClear { at, reason } => W::RebootDidNotClear { at: at.to_string(), reason: raw(reason) },
         R::NoNodePod => W::NoNodePod,
@@ -348,6 +369,9 @@ fn of_notice(notice: &plan::Notice, words: &Words<'_>) -> wire::Notice {
             N::Expired { table, until } => W::Expired { table: table.to_string(), until: until.to_string() },
             N::LockHeld { holder, renewed_at } => {
                 W::LockHeld { holder: raw(holder), renewed_at: renewed_at.to_string() }
+            }
+            N::LeftAlone { node, run, cordoned } => {
+                W::LeftAlone { node: node.to_string(), run: run.to_string(), cordoned: *cordoned }
             }
             N::RebootDeferred { node, table } => W::RebootDeferred { node: node.to_string(), table: table.to_string() },
             N::RebootAfterRelease { node, table } => {

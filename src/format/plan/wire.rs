@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::format::snapshot::MarkPhase;
+
 /// A plan of haulout: what will be done, in which order and why, and what is wanted but cannot be or is not known.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(title = "haulout plan v1")]
@@ -115,8 +117,10 @@ pub(in crate::format) struct NodePod {
 pub(in crate::format) struct Outage {
     pub node: String,
     pub uid: String,
-    /// The boot id before; null where the node does not say.
+    /// The boot id before; null where the node does not say. Where a requested reboot is awaited, the one that ends.
     pub boot_id: Option<String>,
+    /// The dead run whose work is finished; null where the node is not one that a run has left.
+    pub adopts: Option<Adopts>,
     /// Empty where the cluster has no pools.
     pub pool: String,
     /// Empty where the node names none.
@@ -139,6 +143,18 @@ pub(in crate::format) struct Outage {
     pub evicts: Vec<String>,
     /// What the evictions mean.
     pub impact: Vec<Impact>,
+}
+
+/// What a dead run has left on a node.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::format) struct Adopts {
+    pub run: String,
+    /// Whether it has requested the reboot.
+    pub requested: bool,
+    /// Whether its cordon was on the node.
+    pub cordoned: bool,
+    /// Why it was to reboot the node; empty where it was not to. Not made safe to show.
+    pub reason: String,
 }
 
 /// Why something is wanted.
@@ -171,6 +187,13 @@ pub(in crate::format) enum WhyCode {
     },
     /// No table takes it out of service any more.
     ReleasedFromService,
+    /// A run of this config marked it and is dead.
+    LeftByRun {
+        run: String,
+        /// How far it came; null where the mark does not say.
+        phase: Option<MarkPhase>,
+        since: String,
+    },
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -315,6 +338,8 @@ pub(in crate::format) enum Precondition {
     NotCordoned,
     /// The cordon on it is ours, of this config.
     CordonOurs,
+    /// The marks on it are still those of this run, which is dead.
+    LeftByRun { run: String },
 }
 
 /// What follows a failure.
@@ -399,9 +424,11 @@ pub(in crate::format) enum BlockedCode {
         manager: Option<String>,
         since: Option<String>,
     },
+    /// A run has marked it and not finished, and cannot be taken over.
     MarkedByRun {
         run: String,
         config: String,
+        standing: Standing,
     },
     LimitFilled {
         slot: Slot,
@@ -424,6 +451,20 @@ pub(in crate::format) enum BlockedCode {
     CannotJudge {
         subject: GapSubject,
     },
+}
+
+/// Why a run cannot be taken over.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::format) enum Standing {
+    /// A live lock names it.
+    Live,
+    /// It is of another config.
+    OtherConfig,
+    /// The lock could not be read.
+    LockUnknown,
+    /// It requested a reboot, and nothing says of which boot.
+    BootUnknown,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -496,6 +537,11 @@ pub(in crate::format) enum NoticeCode {
         node: String,
         protect: String,
         table: String,
+    },
+    LeftAlone {
+        node: String,
+        run: String,
+        cordoned: bool,
     },
 }
 

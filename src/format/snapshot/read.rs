@@ -5,14 +5,15 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::wire::{self, Text};
 use crate::format::{FormatError, Kind};
 use crate::model::{
     BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Foreign, Gap,
-    InvalidName, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Pod, PodKey, PodName, PodPhase, PodShape,
-    PodStatus, PoolName, Readiness, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot, TableName, Taint,
-    TaintEffect, Uid, UnhealthyPolicy, ZoneName, is_dangerous, sanitise,
+    HeldLock, InvalidName, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Pod, PodKey, PodName, PodPhase,
+    PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot,
+    TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName, is_dangerous, sanitise,
 };
 
 /// Reads a snapshot.
@@ -85,7 +86,11 @@ impl Reader {
         }
         let lock = match &document.lock {
             None => None,
-            Some(lock) => Some((foreign(&lock.holder), time(&lock.renewed_at, At("lock", None), "renewed_at")?)),
+            Some(lock) => Some(HeldLock {
+                holder: foreign(&lock.holder),
+                renewed_at: time(&lock.renewed_at, At("lock", None), "renewed_at")?,
+                duration: Duration::from_secs(lock.duration_seconds),
+            }),
         };
         let mut snapshot = Snapshot {
             cluster: name(ClusterName::new, &document.cluster, top, "cluster")?,
@@ -301,6 +306,12 @@ fn mark(mark: &wire::Mark<'_>, at: At) -> Result<Mark, FormatError> {
         run: name(RunId::new, &mark.run, at, "mark.run")?,
         since: time(&mark.since, at, "mark.since")?,
         phase: mark.phase.map(Into::into),
+        reboots: maybe(mark.reboots.as_ref(), |reboots| {
+            Ok(Reboots {
+                boot_id: name(BootId::new, &reboots.boot_id, at, "mark.reboots.boot_id")?,
+                reason: foreign(&reboots.reason),
+            })
+        })?,
     })
 }
 

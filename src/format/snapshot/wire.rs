@@ -83,6 +83,14 @@ pub(in crate::format) struct Lock<'a> {
     #[serde(borrow)]
     pub holder: Text<'a>,
     pub renewed_at: Text<'a>,
+    /// For how long a renewal holds.
+    #[serde(default = "lock_seconds")]
+    pub duration_seconds: u64,
+}
+
+/// How long every lock of haulout lasts; what a snapshot means that does not say.
+fn lock_seconds() -> u64 {
+    60
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +178,18 @@ pub(in crate::format) struct Mark<'a> {
     pub since: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MarkPhase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboots: Option<Reboots<'a>>,
+}
+
+/// What the run was to reboot.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::format) struct Reboots<'a> {
+    /// The boot that was to end.
+    #[serde(borrow)]
+    pub boot_id: Text<'a>,
+    pub reason: Text<'a>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

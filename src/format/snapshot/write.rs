@@ -31,10 +31,11 @@ fn document(snapshot: &Snapshot) -> wire::Document<'_> {
         version: foreign(&snapshot.version),
         taken_at: time(snapshot.taken_at),
         sandbox: snapshot.sandbox,
-        lock: snapshot
-            .lock
-            .as_ref()
-            .map(|(holder, renewed_at)| wire::Lock { holder: foreign(holder), renewed_at: time(*renewed_at) }),
+        lock: snapshot.lock.as_ref().map(|lock| wire::Lock {
+            holder: foreign(&lock.holder),
+            renewed_at: time(lock.renewed_at),
+            duration_seconds: lock.duration.as_secs(),
+        }),
         gaps: snapshot
             .gaps
             .iter()
@@ -174,6 +175,10 @@ fn mark(mark: &Mark) -> wire::Mark<'_> {
         run: mark.run.as_str().into(),
         since: time(mark.since),
         phase: mark.phase.map(Into::into),
+        reboots: mark.reboots.as_ref().map(|reboots| wire::Reboots {
+            boot_id: reboots.boot_id.as_str().into(),
+            reason: foreign(&reboots.reason),
+        }),
     }
 }
 

@@ -25,6 +25,7 @@ pub(in crate::node) fn args() -> RebootArgs {
 
 pub(in crate::node) fn mark() -> Mark {
     Mark {
+        reboots: None,
         config: Foreign::new("platform"),
         table: None,
         run: args().run,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Notes;
-use crate::model::NodeName;
+use crate::model::{BootId, NodeName};
 use crate::plan::facts::{CordonOf, Facts, NodeFacts};
-use crate::plan::{ClusterPlan, Outage, Slot, Verb};
+use crate::plan::{Adopts, ClusterPlan, Outage, Slot, Verb};
 
 pub(super) fn check(plan: &ClusterPlan, facts: &Facts, notes: &mut Notes<'_>) {
     let planned: BTreeSet<&NodeName> = plan.outages.iter().map(|outage| &outage.node).collect();
@@ -32,21 +32,57 @@ pub(super) fn check(plan: &ClusterPlan, facts: &Facts, notes: &mut Notes<'_>) {
 fn identity(plan: &ClusterPlan, outage: &Outage, node: &NodeFacts, notes: &mut Notes<'_>) {
     let name = &outage.node;
     notes.expect(outage.uid == node.uid, || format!("node {name} is another object than was observed"));
-    notes.expect(outage.boot_id == node.boot_id, || format!("node {name} was observed on another boot"));
     notes.expect(outage.pool == node.pool && outage.zone == node.zone, || {
         format!("node {name} is said to be in another pool or zone than was observed")
     });
     notes.expect(outage.already_out == node.out, || format!("whether node {name} is out already is said wrongly"));
     notes.expect(!node.protected, || format!("node {name} is protected"));
     notes.expect(node.cordon != CordonOf::Others, || format!("node {name} is cordoned by somebody else"));
-    notes.expect(!node.in_progress, || format!("node {name} is marked by a run"));
     let first = outage.steps.first().map(|id| id.verb);
-    let expected = if first == Some(Verb::Cordon) { CordonOf::Nobody } else { CordonOf::Us };
-    notes.expect(node.cordon == expected, || format!("the cordon of node {name} is not as its first step needs it"));
+    let cordon_fits = match &outage.adopts {
+        None => {
+            notes.expect(!node.in_progress, || format!("node {name} is marked by a run"));
+            let expected = if first == Some(Verb::Cordon) { CordonOf::Nobody } else { CordonOf::Us };
+            node.cordon == expected
+        }
+        // Without a cordon, marks are all that is left of the run.
+        Some(_) if first == Some(Verb::AwaitReady) => node.cordon == CordonOf::Us,
+        Some(_) => true,
+    };
+    notes.expect(cordon_fits, || format!("the cordon of node {name} is not as its first step needs it"));
+    let before = match &outage.adopts {
+        Some(adopts) => adopted(outage, adopts, node, notes),
+        None => node.boot_id.as_ref(),
+    };
+    notes.expect(outage.boot_id.as_ref() == before, || format!("node {name} was observed on another boot"));
     if outage.steps.iter().any(|id| id.verb == Verb::Reboot) {
         notes.expect(node.ready, || format!("node {name} is to be rebooted but is not Ready"));
         notes.expect(plan.sandbox || plan.node_pod.is_some(), || format!("nothing can reboot node {name}"));
     }
+}
+
+/// A node is taken over only from a run that is known to be dead, and by the shape that fits how far that run came:
+/// once the reboot was requested, nothing but the proof of it. Returns the boot that the outage has to speak of.
+fn adopted<'n>(outage: &Outage, adopts: &Adopts, node: &'n NodeFacts, notes: &mut Notes<'_>) -> Option<&'n BootId> {
+    let name = &outage.node;
+    let Some(left) = &node.left_by else {
+        notes.push(format!("node {name} is taken over although no dead run of this config left it"));
+        return node.boot_id.as_ref();
+    };
+    let cordoned = node.cordon == CordonOf::Us;
+    notes.expect(adopts.run == left.run && adopts.requested == left.requested && adopts.cordoned == cordoned, || {
+        format!("what run {} left on node {name} is said wrongly", left.run)
+    });
+    let fits = match outage.steps.first().map(|id| id.verb) {
+        Some(Verb::Cordon) => !left.requested,
+        Some(Verb::AwaitReady) => left.requested,
+        Some(Verb::Uncordon) => !left.requested || !cordoned,
+        Some(Verb::Drain | Verb::Reboot) | None => false,
+    };
+    notes.expect(fits, || format!("the steps of node {name} do not fit how far run {} came", left.run));
+    let awaits = outage.steps.first().is_some_and(|id| id.verb == Verb::AwaitReady);
+    notes.expect(!awaits || left.boot_id.is_some(), || format!("nothing says which boot of node {name} is to end"));
+    if awaits { left.boot_id.as_ref() } else { node.boot_id.as_ref() }
 }
 
 /// The slots that every outage must hold, by where its node is.

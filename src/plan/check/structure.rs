@@ -9,11 +9,13 @@ use crate::model::NodeName;
 use crate::plan::{Action, ClusterPlan, HeldUntil, NodeEnd, OnFailure, Outage, Precondition, Slot, Step, StepId, Verb};
 
 /// The sequences of steps that an outage may consist of.
-const SEQUENCES: [&[Verb]; 4] = [
+const SEQUENCES: [&[Verb]; 5] = [
     &[Verb::Cordon, Verb::Drain, Verb::Reboot, Verb::AwaitReady, Verb::Uncordon],
     &[Verb::Cordon, Verb::Drain],
     &[Verb::Drain],
     &[Verb::Uncordon],
+    // The rest of a reboot that a dead run has requested.
+    &[Verb::AwaitReady, Verb::Uncordon],
 ];
 
 pub(super) fn check(plan: &ClusterPlan, notes: &mut Notes<'_>) {
@@ -73,8 +75,10 @@ fn sequence(plan: &ClusterPlan, outage: &Outage, notes: &mut Notes<'_>) {
         return;
     }
     let reboots = verbs.contains(&Verb::Reboot);
+    let adopts = outage.adopts.as_ref();
     let mut before: Option<&StepId> = None;
-    let mut requested = false;
+    let mut requested = verbs.first() == Some(&Verb::AwaitReady);
+    notes.expect(!requested || adopts.is_some(), || format!("node {node} awaits a reboot that nobody requested"));
     for id in &outage.steps {
         let Some(step) = plan.steps.get(id) else { continue };
         let expected: BTreeSet<StepId> = before.cloned().into_iter().collect();
@@ -84,7 +88,7 @@ fn sequence(plan: &ClusterPlan, outage: &Outage, notes: &mut Notes<'_>) {
         notes.expect(step.requires.contains(&Precondition::NodeUid(outage.uid.clone())), || {
             format!("step {id} does not require that the node is the same")
         });
-        cordon_precondition(step, notes);
+        cordon_precondition(step, outage, notes);
         requested |= id.verb == Verb::Reboot;
         failure(step, &step.on_failure, outage, requested, notes);
         if let Some(on_timeout) = &step.on_timeout {
@@ -123,13 +127,16 @@ fn fits(action: &Action, verb: Verb, reboots: bool) -> bool {
 }
 
 /// Nothing is done to a node under somebody else's cordon.
-fn cordon_precondition(step: &Step, notes: &mut Notes<'_>) {
+fn cordon_precondition(step: &Step, outage: &Outage, notes: &mut Notes<'_>) {
     let id = &step.id;
-    let wanted = match id.verb {
-        Verb::Cordon => Precondition::NotCordoned,
-        Verb::Drain | Verb::Reboot | Verb::Uncordon => Precondition::CordonOurs,
-        Verb::AwaitReady => return,
+    let wanted = match (id.verb, &outage.adopts) {
+        (Verb::Cordon, None) => Precondition::NotCordoned,
+        (Verb::Cordon, Some(adopts)) => Precondition::LeftByRun(adopts.run.clone()),
+        (Verb::Drain | Verb::Reboot | Verb::Uncordon, _) => Precondition::CordonOurs,
+        (Verb::AwaitReady, _) if outage.steps.first() == Some(id) => Precondition::CordonOurs,
+        (Verb::AwaitReady, _) => return,
     };
+
     notes.expect(step.requires.contains(&wanted), || format!("step {id} does not ask whose cordon is on the node"));
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Told, Words, count, foreign, gap_subject, names};
 use crate::model::{ANNOTATION_CORDON, ANNOTATION_PHASE, ANNOTATION_RUN, BudgetKey, ClusterName, NodeName, PodKey};
-use crate::plan::blocked::{Blocked, BlockedReason, BudgetProof, Wanted};
+use crate::plan::blocked::{Blocked, BlockedReason, BudgetProof, Standing, Wanted};
 use crate::plan::types::Slot;
 
 /// How many pods or nodes a reason names.
@@ -163,12 +163,30 @@ impl Words<'_> {
                     ),
                 )
             }
-            BlockedReason::MarkedByRun { run, config } => told(
+            BlockedReason::MarkedByRun { run, config, standing } => told(
                 format!("run {run} of config {} has marked it and not finished", foreign(config)),
-                format!(
-                    "if that run still works, let it end, then plan again; if it is dead: {}",
-                    free_of(self.cluster, self.simulated, node)
-                ),
+                match standing {
+                    Standing::Live => {
+                        "wait until that run has ended; if it is dead, its lock lapses and the next plan \
+                                       finishes what it left"
+                            .to_owned()
+                    }
+                    Standing::OtherConfig => {
+                        format!(
+                            "apply that config, which finishes it; if nobody has it any more: {}",
+                            free_of(self.cluster, self.simulated, node)
+                        )
+                    }
+                    Standing::LockUnknown => "close the gap shown with this plan, then plan again: without the lock \
+                                              nobody can say whether that run is alive"
+                        .to_owned(),
+                    Standing::BootUnknown => {
+                        format!(
+                            "see whether the node has rebooted as that run requested; once it has: {}",
+                            free_of(self.cluster, self.simulated, node)
+                        )
+                    }
+                },
             ),
             BlockedReason::LimitFilled { slot, total, out } => limit_filled(self.cluster, slot, *total, out),
             BlockedReason::RebootDidNotClear { at, reason } => told(

@@ -37,6 +37,10 @@ impl Words<'_> {
                 format!("{} takes it out of service: {}", table_name("out_of_service", table), foreign(reason))
             }
             Why::ReleasedFromService => "no table takes it out of service any more".to_owned(),
+            Why::LeftByRun { run, phase, since } => {
+                let phase = phase.map(|phase| format!(", phase {phase}")).unwrap_or_default();
+                format!("run {run}, which has ended, cordoned it {} and left it so{phase}", self.moment(*since))
+            }
         }
     }
 
@@ -54,6 +58,7 @@ impl Words<'_> {
             }
             Why::OutOfService(_) => format!("{} takes them out of service", table_name("out_of_service", table)),
             Why::ReleasedFromService => "no table takes them out of service any more".to_owned(),
+            Why::LeftByRun { run, .. } => format!("run {run}, which has ended, cordoned them and left them so"),
         }
     }
 
@@ -95,6 +100,9 @@ impl Words<'_> {
 #[must_use]
 pub fn headline(outage: &Outage) -> &'static str {
     let has = |verb| outage.steps.iter().any(|step| step.verb == verb);
+    if has(Verb::AwaitReady) && !has(Verb::Reboot) {
+        return "will be awaited and uncordoned; its reboot was requested already";
+    }
     match (has(Verb::Cordon), has(Verb::Drain), has(Verb::Reboot), has(Verb::Uncordon)) {
         (_, true, true, _) => "will be drained and rebooted",
         (_, false, true, _) => "will be rebooted",

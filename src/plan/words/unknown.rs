@@ -79,6 +79,10 @@ impl Words<'_> {
                 foreign(holder),
                 self.moment(*renewed_at)
             ),
+            Notice::LeftAlone { node, run, cordoned } => format!(
+                "{node} {} run {run}, which has ended, and this plan does not touch it",
+                if *cordoned { "was left cordoned by" } else { "still carries the marks of" }
+            ),
             Notice::RebootDeferred { node, table } => self.reboot_deferred(std::slice::from_ref(node), table, 1),
             Notice::RebootAfterRelease { node, table } => {
                 self.reboot_after_release(std::slice::from_ref(node), table, 1)

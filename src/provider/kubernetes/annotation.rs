@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, Foreign, LastReboot, Mark, RunId, TableName};
+use crate::model::{BootId, Foreign, LastReboot, Mark, Reboots, RunId, TableName};
 
 #[derive(Serialize, Deserialize)]
 struct CordonText {
@@ -12,6 +12,15 @@ struct CordonText {
     table: Option<String>,
     run: String,
     since: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reboots: Option<RebootsText>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RebootsText {
+    boot_id: String,
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +44,10 @@ pub fn encode_cordon(mark: &Mark) -> String {
         table: mark.table.as_ref().map(ToString::to_string),
         run: mark.run.to_string(),
         since: mark.since,
+        reboots: mark.reboots.as_ref().map(|reboots| RebootsText {
+            boot_id: reboots.boot_id.to_string(),
+            reason: reboots.reason.raw().to_owned(),
+        }),
     };
     serde_json::to_string(&text).unwrap_or_default()
 }
@@ -49,6 +62,10 @@ pub fn decode_cordon(text: &str) -> Option<Mark> {
         run: RunId::new(text.run).ok()?,
         since: text.since,
         phase: None,
+        // A boot id that is none is as good as none: whoever needs it then knows that it is not known.
+        reboots: text.reboots.and_then(|reboots| {
+            Some(Reboots { boot_id: BootId::new(reboots.boot_id).ok()?, reason: Foreign::new(reboots.reason) })
+        }),
     })
 }
 
@@ -92,9 +109,15 @@ mod tests {
             run: RunId::new("r1").unwrap(),
             since: "2026-11-23T10:00:00Z".parse().unwrap(),
             phase: None,
+            reboots: None,
         };
         let text = encode_cordon(&mark);
         assert_eq!(text, r#"{"config":"platform-prod","table":"linux","run":"r1","since":"2026-11-23T10:00:00Z"}"#);
+        assert_eq!(decode_cordon(&text), Some(mark.clone()));
+        let reboots = Reboots { boot_id: BootId::new("b1").unwrap(), reason: Foreign::new("kernel") };
+        let mark = Mark { reboots: Some(reboots), ..mark };
+        let text = encode_cordon(&mark);
+        assert!(text.ends_with(r#","reboots":{"boot_id":"b1","reason":"kernel"}}"#), "{text}");
         assert_eq!(decode_cordon(&text), Some(mark));
         let reboot = LastReboot {
             at: "2026-11-23T10:00:00Z".parse().unwrap(),

@@ -19,6 +19,8 @@ use crate::provider::{ActError, LeaseRead, LockActs, ReadError};
 
 /// How long a silent holder keeps the lock.
 const LEASE_DURATION: Duration = Duration::from_secs(60);
+/// The longest length of a Lease that is believed: one that somebody wrote by hand must not keep runs out for ever.
+const LEASE_DURATION_MAX: Duration = Duration::from_secs(3600);
 const OPERATION_READ: &str = "read the lock";
 
 #[derive(Deserialize)]
@@ -47,7 +49,12 @@ impl From<Lease> for LeaseRead {
         Self {
             holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()).map(Foreign::new),
             renewed_at: lease.spec.renew_time.and_then(|time| time.timestamp()),
-            duration: lease.spec.lease_duration_seconds.map_or(LEASE_DURATION, Duration::from_secs),
+            // Never shorter than what every holder relies on: it goes on acting for most of that after its last renewal.
+            duration: lease
+                .spec
+                .lease_duration_seconds
+                .map_or(LEASE_DURATION, Duration::from_secs)
+                .clamp(LEASE_DURATION, LEASE_DURATION_MAX),
             resource_version: Arc::from(lease.metadata.resource_version),
         }
     }

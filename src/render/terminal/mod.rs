@@ -3,6 +3,7 @@
 mod fold;
 mod page;
 mod sections;
+mod status;
 mod waves;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use crate::plan::words::{Words, count, foreign, moment, number};
 use crate::plan::{ClusterPlan, Counts, Plan};
 use crate::run::Remaining;
 use page::Page;
+pub use status::status;
 
 /// A plan as text.
 #[must_use]

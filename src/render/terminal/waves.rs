@@ -127,11 +127,14 @@ fn attributes(outage: &Outage, alone: bool) -> Vec<(&'static str, String, &'stat
     let booted_at = outage.why.iter().find_map(|why| match why {
         Why::UptimeExceeded { booted_at, .. } | Why::BootedBefore { booted_at, .. } => Some(booted_at),
         Why::RebootRequired(_) | Why::KuredWants(_) | Why::OutOfService(_) | Why::ReleasedFromService => None,
+        Why::LeftByRun { .. } => None,
     });
     if let (Some(booted_at), true) = (booted_at, alone) {
         attributes.push(("booted_at", booted_at.to_string(), "(known after reboot)"));
     }
-    let leaves = outage.steps.iter().any(|step| step.verb == crate::plan::Verb::Cordon);
+    // One that a dead run has left cordoned is so already.
+    let left = outage.adopts.as_ref().is_some_and(|adopts| adopts.cordoned);
+    let leaves = !left && outage.steps.iter().any(|step| step.verb == crate::plan::Verb::Cordon);
     let returns = outage.steps.iter().any(|step| step.verb == crate::plan::Verb::Uncordon);
     match (leaves, returns) {
         // It comes back as it was.

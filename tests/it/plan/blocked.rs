@@ -3,7 +3,7 @@
 use super::scene::*;
 use haulout::config::{Config, Scope};
 use haulout::model::*;
-use haulout::plan::{BlockedReason, BudgetProof, Impact, Slot, Wanted};
+use haulout::plan::{BlockedReason, BudgetProof, Impact, Slot, Standing, Wanted};
 use std::collections::BTreeMap;
 
 /// The reasons for which the one node `a` is blocked.
@@ -113,11 +113,13 @@ fn cordons_and_marks_of_others() {
         BlockedReason::ForeignCordon { manager: Some(Foreign::new("kubectl-cordon")), since: None }
     );
     let run = RunId::new("run-1").unwrap();
-    for config_name in ["platform", "other"] {
+    for (config_name, standing) in [("platform", Standing::Live), ("other", Standing::OtherConfig)] {
         let working = Cordon::Marked(mark(config_name, Some("linux"), Some(Phase::Drained)));
+        let mut scene = with(working);
+        scene.lock = (standing == Standing::Live).then(|| lock("run-1", 10));
         assert_eq!(
-            one(&config(1), &with(working)),
-            BlockedReason::MarkedByRun { run: run.clone(), config: Foreign::new(config_name) }
+            one(&config(1), &scene),
+            BlockedReason::MarkedByRun { run: run.clone(), config: Foreign::new(config_name), standing }
         );
     }
     let settled_by_other = Cordon::Marked(mark("other", Some("rack"), None));
@@ -125,7 +127,9 @@ fn cordons_and_marks_of_others() {
     // What a dead run left is never "up to date", even where nothing else is wanted of the node.
     let mut left = calm(a());
     left.cordon = Some(Cordon::Marked(mark("platform", Some("linux"), Some(Phase::Returned))));
-    let planned = plan(&config(1), &snapshot([left]));
+    let mut scene = snapshot([left]);
+    scene.lock = Some(lock("run-1", 10));
+    let planned = plan(&config(1), &scene);
     assert_eq!(planned.clusters()[0].blocked[0].wanted, Wanted::Release);
 }
 

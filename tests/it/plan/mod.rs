@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
+mod adopted;
 mod blocked;
 mod checker;
 mod large;

@@ -71,12 +71,27 @@ pub(super) fn calm(mut node: Node) -> Node {
 
 pub(super) fn mark(config: &str, table_name: Option<&str>, phase: Option<Phase>) -> Mark {
     Mark {
+        reboots: Some(Reboots { boot_id: BootId::new("boot-before").unwrap(), reason: Foreign::new("linux-image") }),
         config: Foreign::new(config),
         table: table_name.map(table),
         run: RunId::new("run-1").unwrap(),
         since: at("2026-11-20T00:00:00Z"),
         phase,
     }
+}
+
+/// A lock of which the holder showed its last sign of life so many seconds ago.
+pub(super) fn lock(holder: &str, ago: i64) -> HeldLock {
+    let renewed_at = now() - jiff::SignedDuration::from_secs(ago);
+    HeldLock { holder: Foreign::new(holder), renewed_at, duration: Duration::from_secs(60) }
+}
+
+/// As a run of config `platform` has left it: marked, and cordoned.
+pub(super) fn left(mut node: Node, phase: Phase) -> Node {
+    let mark = mark("platform", Some("linux"), Some(phase));
+    node.mark = Some(mark.clone());
+    node.cordon = Some(Cordon::Marked(mark));
+    node
 }
 
 pub(super) fn owner(api_version: &str, kind: &str, uid: &str) -> Owner {
