@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::scope::{self, Default, selects};
 use super::trigger::{self, Finding};
-use super::{Change, DiffError, Differences, Hindrance, Missing, Notice, Unknown, Verdict, Wanted, Why};
+use super::{Change, DiffError, Differences, Hindrance, Kured, Missing, Notice, Unknown, Verdict, Wanted, Why};
 use crate::config::{Config, OutOfService, Protect, Reboot, Scope};
-use crate::model::{Cordon, DrainRule, Foreign, GapSubject, Mark, Node, NodeName, Snapshot, TableName};
+use crate::model::{Cordon, DrainRule, Foreign, GapSubject, KuredLock, Mark, Node, NodeName, Snapshot, TableName};
 use crate::rules::{Departure, departure};
 
 /// Compares a config with what was observed of one of its clusters at `now`.
@@ -28,6 +28,7 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
         reboots: in_scope(&config.reboots, name, |table: &Reboot| &table.scope),
     };
     let (missing, mut notices) = tables.lint(&snapshot.nodes, now);
+    let held_by_kured = kured_at_work(snapshot, now, &mut notices);
     let mut nodes = BTreeMap::new();
     let mut reboot_tables = BTreeMap::new();
     for node in snapshot.nodes.values() {
@@ -40,10 +41,34 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
         if let Some((table, _)) = reboot {
             reboot_tables.insert(node.name.clone(), table.clone());
         }
-        let looked = Look { config, snapshot, now, node };
+        let looked = Look { config, snapshot, now, node, kured: held_by_kured.get(&node.name) };
         nodes.insert(node.name.clone(), looked.verdict(&tables, reboot, &mut notices));
     }
-    Ok(Differences { cluster: name.clone(), nodes, reboot_tables, missing, notices })
+    Ok(Differences { cluster: name.clone(), nodes, reboot_tables, held_by_kured, missing, notices })
+}
+
+/// The nodes that a kured holds its lock for. It drains, reboots and uncordons them by itself: two who do that to one
+/// node at the same time undo each other's work.
+fn kured_at_work(snapshot: &Snapshot, now: Timestamp, notices: &mut Vec<Notice>) -> BTreeMap<NodeName, Kured> {
+    let mut held = BTreeMap::new();
+    for set in snapshot.daemon_sets.values() {
+        for lock in &set.kured_locks {
+            let (daemon_set, namespace) = (set.name.clone(), set.namespace.clone());
+            match lock {
+                KuredLock::Unreadable => notices.push(Notice::KuredUnreadable { daemon_set, namespace }),
+                KuredLock::Held { since, .. } => {
+                    let Some(node) = lock.node_at(now) else { continue };
+                    let kured = Kured { daemon_set, namespace, since: *since, until: lock.until() };
+                    let exists = snapshot.nodes.contains_key(node);
+                    notices.push(Notice::KuredAtWork { node: node.clone(), kured: kured.clone(), exists });
+                    if exists {
+                        held.insert(node.clone(), kured);
+                    }
+                }
+            }
+        }
+    }
+    held
 }
 
 type Named<'a, T> = Vec<(&'a TableName, &'a T)>;
@@ -105,6 +130,7 @@ struct Look<'a> {
     snapshot: &'a Snapshot,
     now: Timestamp,
     node: &'a Node,
+    kured: Option<&'a Kured>,
 }
 
 impl Look<'_> {
@@ -166,6 +192,7 @@ impl Look<'_> {
         hindrance: Option<Hindrance>,
     ) -> Verdict {
         let mut hindrances = self.cordon_hindrances();
+        hindrances.extend(self.kured.cloned().map(Hindrance::HeldByKured));
         hindrances.extend(hindrance);
         Verdict::Change { change: Change { wanted, table: table.cloned(), why }, hindrances }
     }

@@ -10,4 +10,4 @@ pub use compare::compare;
 pub use error::DiffError;
 pub use scope::similar_names;
 pub use trigger::{CLOCK_TOLERANCE, REPORT_VALIDITY};
-pub use types::{Change, Differences, Hindrance, Missing, Notice, Unknown, UnknownReason, Verdict, Wanted, Why};
+pub use types::{Change, Differences, Hindrance, Kured, Missing, Notice, Unknown, UnknownReason, Verdict, Wanted, Why};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-use super::{Budgets, ClusterName, Foreign, Namespace, Node, NodeName, Pod, Uid};
+use super::{Budgets, ClusterName, Foreign, KuredLock, Namespace, Node, NodeName, Pod, Uid};
 
 /// What could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,8 @@ pub struct DaemonSet {
     pub name: Foreign,
     /// Its UID.
     pub uid: Uid,
+    /// Where it is a kured: its lock, which is kept on it.
+    pub kured_locks: Vec<KuredLock>,
 }
 
 /// What is known of the control plane, as far as rebooting one of its nodes asks for.

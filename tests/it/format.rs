@@ -5,12 +5,12 @@
 use haulout::format::{FormatError, Kind, plan, run, schema, snapshot};
 use haulout::model::{
     BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Explain as _,
-    Foreign, Gap, GapSubject, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase, Pod, PodKey, PodName,
-    PodPhase, PodShape, PodStatus, PoolName, Readiness, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot,
-    TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
+    Foreign, Gap, GapSubject, KuredLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase, Pod,
+    PodKey, PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Report, ReportedReboot, RunId, Selector,
+    Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
 };
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Impact, Notice, Slot, StepId, UnknownReason, Verb, Wanted, Why,
+    BlockedReason, BudgetProof, ClusterPlan, Impact, Kured, Notice, Slot, StepId, UnknownReason, Verb, Wanted, Why,
 };
 use haulout::run::{Conclusion, Event, EventKind, Evidence, FailureKind, Intent, StepFailure, Wait, WaitFor};
 use jiff::Timestamp;
@@ -103,6 +103,7 @@ fn full_plan() -> ClusterPlan {
         BlockedReason::ForeignCordon { manager: Some(text()), since: Some(now()) },
         BlockedReason::ForeignCordon { manager: None, since: None },
         BlockedReason::MarkedByRun { run: RunId::new("r").unwrap(), config: text() },
+        BlockedReason::HeldByKured(kured()),
         BlockedReason::RebootDidNotClear { at: now(), reason: text() },
         BlockedReason::NoNodePod,
         BlockedReason::NoSuchNode { similar: vec![node("a")] },
@@ -132,11 +133,18 @@ fn full_plan() -> ClusterPlan {
         Notice::LockHeld { holder: text(), renewed_at: now() },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
+        Notice::KuredAtWork { node: node("a"), kured: kured(), exists: true },
+        Notice::KuredUnreadable { daemon_set: text(), namespace: Namespace::new("kube-system").unwrap() },
         Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
     ];
     plan.gaps = subjects().into_iter().map(|subject| Gap { subject, why: text(), remedy: "do".to_owned() }).collect();
     plan.node_pod = Some(haulout::model::NodePod { image: text(), pull_secrets: vec![text()] });
     plan
+}
+
+fn kured() -> Kured {
+    let namespace = Namespace::new("kube-system").unwrap();
+    Kured { daemon_set: Foreign::new("kured"), namespace, since: Some(now()), until: None }
 }
 
 fn subjects() -> [GapSubject; 8] {
@@ -419,10 +427,12 @@ fn gap() -> impl Strategy<Value = Gap> {
 
 fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     let head = (label(), text(), option::of(uid()), text(), time(), any::<bool>(), option::of((text(), time())));
-    let daemon_set = (label(), text(), uid()).prop_map(|(namespace, name, uid)| DaemonSet {
-        namespace: Namespace::new(namespace).unwrap(),
-        name,
-        uid,
+    let held = (node_name(), option::of(time()), option::of(any::<i64>())).prop_map(|(node, since, lasts)| {
+        KuredLock::Held { node, since, lasts: lasts.map(jiff::SignedDuration::from_nanos) }
+    });
+    let lock = prop_oneof![Just(KuredLock::Unreadable), held];
+    let daemon_set = (label(), text(), uid(), vec(lock, 0..2)).prop_map(|(namespace, name, uid, kured_locks)| {
+        DaemonSet { namespace: Namespace::new(namespace).unwrap(), name, uid, kured_locks }
     });
     let body = (
         vec(any_node(), 0..4),

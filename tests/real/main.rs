@@ -8,6 +8,7 @@
 
 mod cluster;
 mod drain;
+mod kured;
 mod reads;
 mod rolling;
 mod scene;
@@ -25,6 +26,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
+    ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 

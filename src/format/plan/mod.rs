@@ -296,6 +296,7 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
             W::ForeignCordon { manager: manager.as_ref().map(raw), since: text(since.as_ref()) }
         }
         R::MarkedByRun { run, config } => W::MarkedByRun { run: run.to_string(), config: raw(config) },
+        R::HeldByKured(kured) => W::HeldByKured(of_kured(kured)),
         R::LimitFilled { slot, total, out } => W::LimitFilled { slot: of_slot(slot), total: *total, out: texts(out) },
         R::RebootDidNotClear { at, reason } => W::RebootDidNotClear { at: at.to_string(), reason: raw(reason) },
         R::NoNodePod => W::NoNodePod,
@@ -304,6 +305,16 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
         R::NotLinux => W::NotLinux,
         R::NotReady => W::NotReady,
         R::CannotJudge(subject) => W::CannotJudge { subject: (*subject).into() },
+    }
+}
+
+fn of_kured(kured: &plan::Kured) -> wire::Kured {
+    let plan::Kured { daemon_set, namespace, since, until } = kured;
+    wire::Kured {
+        daemon_set: raw(daemon_set),
+        namespace: namespace.to_string(),
+        since: text(since.as_ref()),
+        until: text(until.as_ref()),
     }
 }
 
@@ -352,6 +363,12 @@ fn of_notice(notice: &plan::Notice, words: &Words<'_>) -> wire::Notice {
             N::RebootDeferred { node, table } => W::RebootDeferred { node: node.to_string(), table: table.to_string() },
             N::RebootAfterRelease { node, table } => {
                 W::RebootAfterRelease { node: node.to_string(), table: table.to_string() }
+            }
+            N::KuredAtWork { node, kured, exists } => {
+                W::KuredAtWork { node: node.to_string(), exists: *exists, lock: of_kured(kured) }
+            }
+            N::KuredUnreadable { daemon_set, namespace } => {
+                W::KuredUnreadable { daemon_set: raw(daemon_set), namespace: namespace.to_string() }
             }
             N::ProtectedFromService { node, protect, table } => W::ProtectedFromService {
                 node: node.to_string(),

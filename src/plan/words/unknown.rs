@@ -2,7 +2,8 @@
 
 use super::{Told, Words, duration, foreign, gap_subject};
 use crate::model::{
-    ANNOTATION_BOOTED_AT, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, Gap, NodeName, TableName,
+    ANNOTATION_BOOTED_AT, ANNOTATION_KURED_LOCK, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, Gap, NodeName,
+    TableName,
 };
 use crate::plan::blocked::{Notice, Unknown, UnknownReason};
 
@@ -78,6 +79,21 @@ impl Words<'_> {
                 "the lock is held by run {}, last renewed {}; apply waits for it or refuses",
                 foreign(holder),
                 self.moment(*renewed_at)
+            ),
+            Notice::KuredAtWork { node, kured, exists: true } => format!(
+                "kured works on {node} (it holds the lock on {}): the node counts as out and is left to kured",
+                self.lock_of(kured)
+            ),
+            Notice::KuredAtWork { node, kured, exists: false } => format!(
+                "kured holds its lock for {node}, which is not here ({}): kured reboots no other node meanwhile; to end \
+                 that: {}",
+                self.lock_of(kured),
+                super::blocked::unlock(kured)
+            ),
+            Notice::KuredUnreadable { daemon_set, namespace } => format!(
+                "kured's lock on daemonset {namespace}/{} cannot be understood, so that nobody can say whether kured \
+                 works on a node; see the annotation {ANNOTATION_KURED_LOCK}",
+                foreign(daemon_set)
             ),
             Notice::RebootDeferred { node, table } => self.reboot_deferred(std::slice::from_ref(node), table, 1),
             Notice::RebootAfterRelease { node, table } => {

@@ -151,9 +151,11 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
             Notice::ProtectedFromService { node, protect, table } => {
                 protected.entry((protect, table)).or_default().push(node.clone());
             }
-            Notice::MatchesNothing { .. } | Notice::Expired { .. } | Notice::LockHeld { .. } => {
-                lines.push(words.notice(notice))
-            }
+            Notice::MatchesNothing { .. }
+            | Notice::Expired { .. }
+            | Notice::LockHeld { .. }
+            | Notice::KuredAtWork { .. }
+            | Notice::KuredUnreadable { .. } => lines.push(words.notice(notice)),
         }
     }
     lines.extend(deferred.iter().map(|(table, nodes)| words.reboot_deferred(nodes, table, page.style.names())));
