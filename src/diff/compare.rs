@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use super::adopt::{self, Left};
 use super::scope::{self, Default, selects};
 use super::trigger::{self, Finding};
-use super::{Adoption, Change, DiffError, Differences, Hindrance, Missing, Notice, Unknown, Verdict, Wanted, Why};
+use super::{
+    Adoption, Change, DiffError, Differences, Hindrance, Kured, Missing, Notice, Unknown, Verdict, Wanted, Why,
+};
 use crate::config::{Config, OutOfService, Protect, Reboot, Scope};
-use crate::model::{Cordon, DrainRule, Foreign, GapSubject, Mark, Node, NodeName, Snapshot, TableName};
+use crate::model::{Cordon, DrainRule, Foreign, GapSubject, KuredLock, Mark, Node, NodeName, Snapshot, TableName};
 use crate::rules::{Departure, departure};
 
 /// Compares a config with what was observed of one of its clusters at `now`.
@@ -29,6 +31,7 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
         reboots: in_scope(&config.reboots, name, |table: &Reboot| &table.scope),
     };
     let (missing, mut notices) = tables.lint(&snapshot.nodes, now);
+    let held_by_kured = kured_at_work(snapshot, now, &mut notices);
     let mut nodes = BTreeMap::new();
     let mut adoptions = BTreeMap::new();
     let mut reboot_tables = BTreeMap::new();
@@ -43,13 +46,38 @@ pub fn compare(config: &Config, snapshot: &Snapshot, now: Timestamp) -> Result<D
             reboot_tables.insert(node.name.clone(), table.clone());
         }
         let left = adopt::left(&config.name, snapshot, now, node);
-        let looked = Look { config, snapshot, now, node, left: left.as_ref() };
+        let kured = held_by_kured.get(&node.name);
+        let looked = Look { config, snapshot, now, node, left: left.as_ref(), kured };
         nodes.insert(node.name.clone(), looked.verdict(&tables, reboot, &mut notices));
         if let Some(Left::Adoptable(adoption)) = left {
             adoptions.insert(node.name.clone(), adoption);
         }
     }
-    Ok(Differences { cluster: name.clone(), nodes, adoptions, reboot_tables, missing, notices })
+    Ok(Differences { cluster: name.clone(), nodes, adoptions, reboot_tables, held_by_kured, missing, notices })
+}
+
+/// The nodes that a kured holds its lock for. It drains, reboots and uncordons them by itself: two who do that to one
+/// node at the same time undo each other's work.
+fn kured_at_work(snapshot: &Snapshot, now: Timestamp, notices: &mut Vec<Notice>) -> BTreeMap<NodeName, Kured> {
+    let mut held = BTreeMap::new();
+    for set in snapshot.daemon_sets.values() {
+        for lock in &set.kured_locks {
+            let (daemon_set, namespace) = (set.name.clone(), set.namespace.clone());
+            match lock {
+                KuredLock::Unreadable => notices.push(Notice::KuredUnreadable { daemon_set, namespace }),
+                KuredLock::Held { since, .. } => {
+                    let Some(node) = lock.node_at(now) else { continue };
+                    let kured = Kured { daemon_set, namespace, since: *since, until: lock.until() };
+                    let exists = snapshot.nodes.contains_key(node);
+                    notices.push(Notice::KuredAtWork { node: node.clone(), kured: kured.clone(), exists });
+                    if exists {
+                        held.insert(node.clone(), kured);
+                    }
+                }
+            }
+        }
+    }
+    held
 }
 
 type Named<'a, T> = Vec<(&'a TableName, &'a T)>;
@@ -113,6 +141,7 @@ struct Look<'a> {
     node: &'a Node,
     /// What a run has left on it, unfinished.
     left: Option<&'a Left<'a>>,
+    kured: Option<&'a Kured>,
 }
 
 impl Look<'_> {
@@ -184,6 +213,7 @@ impl Look<'_> {
             why.push(Why::ReleasedFromService);
         }
         let mut hindrances = self.cordon_hindrances();
+        hindrances.extend(self.kured.cloned().map(Hindrance::HeldByKured));
         hindrances.extend(hindrance);
         Verdict::Change { change: Change { wanted, table: table.cloned(), why }, hindrances }
     }

@@ -12,5 +12,6 @@ pub use error::DiffError;
 pub use scope::similar_names;
 pub use trigger::{CLOCK_TOLERANCE, REPORT_VALIDITY};
 pub use types::{
-    Adoption, Change, Differences, Hindrance, Missing, Notice, Standing, Unknown, UnknownReason, Verdict, Wanted, Why,
+    Adoption, Change, Differences, Hindrance, Kured, Missing, Notice, Standing, Unknown, UnknownReason, Verdict,
+    Wanted, Why,
 };

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{ClusterName, Foreign, NodeName, Phase, Reboots, RunId, TableName};
+use crate::model::{ClusterName, Foreign, Namespace, NodeName, Phase, Reboots, RunId, TableName};
 
 /// Why something is wanted. Typed, so that every rendering says it in its own way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,19 @@ pub enum UnknownReason {
     },
 }
 
+/// A kured that holds its lock for a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kured {
+    /// The DaemonSet, on which the lock is kept.
+    pub daemon_set: Foreign,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Since when, where it says so.
+    pub since: Option<Timestamp>,
+    /// When the lock stops to count by itself, if ever.
+    pub until: Option<Timestamp>,
+}
+
 /// What a reader should know, without effect on exit codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -136,6 +149,22 @@ pub enum Notice {
         /// The reboot table.
         table: TableName,
     },
+    /// kured works on a node, or on one that is gone.
+    KuredAtWork {
+        /// The node.
+        node: NodeName,
+        /// Its lock.
+        kured: Kured,
+        /// Whether the cluster still has the node. A kured whose node is gone never lets go of a lock without end.
+        exists: bool,
+    },
+    /// The lock of a kured says nothing that can be understood.
+    KuredUnreadable {
+        /// The DaemonSet.
+        daemon_set: Foreign,
+        /// Its namespace.
+        namespace: Namespace,
+    },
     /// A node that a table wants out of service is protected: nothing is done to it.
     ProtectedFromService {
         /// The node.
@@ -177,6 +206,8 @@ pub enum Hindrance {
         /// Why it cannot be taken over.
         standing: Standing,
     },
+    /// kured works on the node.
+    HeldByKured(Kured),
     /// The last reboot by haulout left the same reason in place.
     RebootDidNotClear {
         /// When that was.
@@ -276,6 +307,8 @@ pub struct Differences {
     pub adoptions: BTreeMap<NodeName, Adoption>,
     /// The reboot table that selects each node, also where something else beats it: its limits guard the node.
     pub reboot_tables: BTreeMap<NodeName, TableName>,
+    /// The nodes that kured works on: they are out, whether they are cordoned yet or not.
+    pub held_by_kured: BTreeMap<NodeName, Kured>,
     /// Names that no node has.
     pub missing: Vec<Missing>,
     /// What a reader should know.

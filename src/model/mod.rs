@@ -8,6 +8,7 @@ mod budget;
 mod drain_rule;
 mod explain;
 mod foreign;
+mod kured;
 mod limit;
 mod mark;
 mod name;
@@ -22,6 +23,7 @@ pub use budget::{Bound, Budget, BudgetSpec, Budgets, UnhealthyPolicy};
 pub use drain_rule::{DrainRule, Grace, OnTimeout, UnmanagedPods};
 pub use explain::{Advice, Explain, Kind};
 pub use foreign::{Foreign, Sanitised, Secret, is_dangerous, sanitise, sanitise_same_length};
+pub use kured::{ANNOTATION_KURED_LOCK, KuredLock};
 pub use limit::*;
 pub use mark::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Budgets, ClusterName, Foreign, Namespace, Node, NodeName, Pod, RunId, Uid};
+use super::{Budgets, ClusterName, Foreign, KuredLock, Namespace, Node, NodeName, Pod, RunId, Uid};
 
 /// What could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,8 @@ pub struct DaemonSet {
     pub name: Foreign,
     /// Its UID.
     pub uid: Uid,
+    /// Where it is a kured: its lock, which is kept on it.
+    pub kured_locks: Vec<KuredLock>,
 }
 
 /// What is known of the control plane, as far as rebooting one of its nodes asks for.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::types::Slot;
-pub use crate::diff::{Notice, Standing, Unknown, UnknownReason, Wanted};
+pub use crate::diff::{Kured, Notice, Standing, Unknown, UnknownReason, Wanted};
 use crate::model::{BudgetKey, Foreign, NodeName, PodKey, RunId, TableName};
 pub use crate::rules::BudgetProof;
 
@@ -68,6 +68,8 @@ pub enum BlockedReason {
         /// The nodes that are out.
         out: Vec<NodeName>,
     },
+    /// kured holds its lock for it: it drains and reboots the node itself.
+    HeldByKured(Kured),
     /// The last reboot left the same reason in place.
     RebootDidNotClear {
         /// When that was.

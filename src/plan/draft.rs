@@ -350,7 +350,8 @@ impl<'a> Work<'a> {
         let planned: BTreeSet<&NodeName> = candidates.iter().map(|candidate| &candidate.node.name).collect();
         let mut outside: BTreeMap<Slot, u32> = BTreeMap::new();
         for node in self.snapshot.nodes.values() {
-            if node.is_out() && !planned.contains(&node.name) {
+            let kured = self.differences.held_by_kured.contains_key(&node.name);
+            if (node.is_out() || kured) && !planned.contains(&node.name) {
                 limits.keep(node);
                 for slot in limits.slots_of(node) {
                     *outside.entry(slot).or_default() += 1;
@@ -434,6 +435,7 @@ fn of_hindrance(hindrance: &Hindrance) -> BlockedReason {
     match hindrance.clone() {
         Hindrance::ForeignCordon { manager, since } => BlockedReason::ForeignCordon { manager, since },
         Hindrance::MarkedByRun { run, config, standing } => BlockedReason::MarkedByRun { run, config, standing },
+        Hindrance::HeldByKured(kured) => BlockedReason::HeldByKured(kured),
         Hindrance::RebootDidNotClear { at, reason } => BlockedReason::RebootDidNotClear { at, reason },
     }
 }

@@ -106,7 +106,7 @@ impl Facts {
                 zone: node.zone.clone(),
                 control_plane: node.control_plane,
                 ready: node.readiness == Readiness::Ready && !node.terminating,
-                out: node.is_out(),
+                out: node.is_out() || differences.held_by_kured.contains_key(&node.name),
                 cordon,
                 in_progress: of_cordon || node.mark.as_ref().is_some_and(|mark| mark.phase.is_some()),
                 left_by,

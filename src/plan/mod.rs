@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::model::{ClusterName, Snapshot};
 
-pub use blocked::{Blocked, BlockedReason, BudgetProof, Notice, Standing, Unknown, UnknownReason, Wanted};
+pub use blocked::{Blocked, BlockedReason, BudgetProof, Kured, Notice, Standing, Unknown, UnknownReason, Wanted};
 pub use check::{CheckError, Note, check};
 pub use draft::{Draft, DraftCluster, draft};
 pub use error::PlanError;

@@ -325,6 +325,7 @@ mod tests {
                 namespace: Namespace::new("shop").unwrap(),
                 name: Foreign::new("x"),
                 uid: daemon_set.uid.clone(),
+                kured_locks: Vec::new(),
             },
         )]);
         let none = BTreeMap::new();

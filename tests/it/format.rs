@@ -5,12 +5,12 @@
 use haulout::format::{FormatError, Kind, plan, run, schema, snapshot};
 use haulout::model::{
     BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Explain as _,
-    Foreign, Gap, GapSubject, HeldLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase, Pod, PodKey,
-    PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector,
-    Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
+    Foreign, Gap, GapSubject, HeldLock, KuredLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase,
+    Pod, PodKey, PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId,
+    Selector, Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
 };
 use haulout::plan::{
-    Adopts, BlockedReason, BudgetProof, ClusterPlan, Impact, Notice, Precondition, Slot, Standing, StepId,
+    Adopts, BlockedReason, BudgetProof, ClusterPlan, Impact, Kured, Notice, Precondition, Slot, Standing, StepId,
     UnknownReason, Verb, Wanted, Why,
 };
 use haulout::run::{Conclusion, Event, EventKind, Evidence, FailureKind, Intent, StepFailure, Wait, WaitFor};
@@ -113,6 +113,7 @@ fn full_plan() -> ClusterPlan {
         BlockedReason::EmptyDirData(vec![pod("a/b")]),
         BlockedReason::ForeignCordon { manager: Some(text()), since: Some(now()) },
         BlockedReason::ForeignCordon { manager: None, since: None },
+        BlockedReason::HeldByKured(kured()),
         BlockedReason::RebootDidNotClear { at: now(), reason: text() },
         BlockedReason::NoNodePod,
         BlockedReason::NoSuchNode { similar: vec![node("a")] },
@@ -143,11 +144,18 @@ fn full_plan() -> ClusterPlan {
         Notice::LeftAlone { node: node("c"), run: run(), cordoned: true },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
+        Notice::KuredAtWork { node: node("a"), kured: kured(), exists: true },
+        Notice::KuredUnreadable { daemon_set: text(), namespace: Namespace::new("kube-system").unwrap() },
         Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
     ];
     plan.gaps = subjects().into_iter().map(|subject| Gap { subject, why: text(), remedy: "do".to_owned() }).collect();
     plan.node_pod = Some(haulout::model::NodePod { image: text(), pull_secrets: vec![text()] });
     plan
+}
+
+fn kured() -> Kured {
+    let namespace = Namespace::new("kube-system").unwrap();
+    Kured { daemon_set: Foreign::new("kured"), namespace, since: Some(now()), until: None }
 }
 
 fn subjects() -> [GapSubject; 8] {
@@ -431,10 +439,12 @@ fn gap() -> impl Strategy<Value = Gap> {
 
 fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     let head = (label(), text(), option::of(uid()), text(), time(), any::<bool>(), option::of((text(), time())));
-    let daemon_set = (label(), text(), uid()).prop_map(|(namespace, name, uid)| DaemonSet {
-        namespace: Namespace::new(namespace).unwrap(),
-        name,
-        uid,
+    let held = (node_name(), option::of(time()), option::of(any::<i64>())).prop_map(|(node, since, lasts)| {
+        KuredLock::Held { node, since, lasts: lasts.map(jiff::SignedDuration::from_nanos) }
+    });
+    let lock = prop_oneof![Just(KuredLock::Unreadable), held];
+    let daemon_set = (label(), text(), uid(), vec(lock, 0..2)).prop_map(|(namespace, name, uid, kured_locks)| {
+        DaemonSet { namespace: Namespace::new(namespace).unwrap(), name, uid, kured_locks }
     });
     let body = (
         vec(any_node(), 0..4),

@@ -4,8 +4,8 @@
 
 use haulout::model::{Foreign, Gap, GapSubject, Phase, RunId, sanitise};
 use haulout::plan::{
-    Adopts, BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, Standing, StepState, UnknownReason,
-    Verb, Wanted, Why,
+    Adopts, BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Kured, Notice, Slot, Standing, StepState,
+    UnknownReason, Verb, Wanted, Why,
 };
 use haulout::render::progress::{self, Progress};
 use haulout::render::{TerminalStyle, terminal, words};
@@ -148,6 +148,8 @@ fn all_reasons() -> Vec<BlockedReason> {
             config: Foreign::new("platform-prod"),
             standing: Standing::Live,
         },
+        BlockedReason::HeldByKured(kured(None, None)),
+        BlockedReason::HeldByKured(kured(Some("2026-11-23T12:40:00Z"), Some("2026-11-23T13:10:00Z"))),
         filled(Slot::Cluster, 3, &["a", "b", "c"]),
         filled(pool("np1"), 1, &["a"]),
         filled(pool(""), 1, &["a", "b", "c", "d", "e", "f"]),
@@ -249,6 +251,11 @@ fn every_unknown_reason_says_what_would_tell() {
     case("unknown", &shown(clusters, &style()));
 }
 
+fn kured(since: Option<&str>, until: Option<&str>) -> Kured {
+    let namespace = haulout::model::Namespace::new("kube-system").unwrap();
+    Kured { daemon_set: Foreign::new("kured"), namespace, since: since.map(at), until: until.map(at) }
+}
+
 #[test]
 fn what_a_dead_run_left_says_whose_it_was_and_what_becomes_of_it() {
     let run = || RunId::new("20261123-120000-7f3a00").unwrap();
@@ -277,6 +284,9 @@ fn notices_and_gaps_are_shown() {
         Notice::MatchesNothing { kind: "reboot", table: table("gpu") },
         Notice::Expired { table: table("rack-7"), until: at("2026-11-01T06:00:00Z") },
         Notice::LockHeld { holder: Foreign::new("r-7f3a"), renewed_at: at("2026-11-23T13:02:00Z") },
+        Notice::KuredAtWork { node: node("a"), kured: kured(Some("2026-11-23T12:40:00Z"), None), exists: true },
+        Notice::KuredAtWork { node: node("gone"), kured: kured(None, None), exists: false },
+        Notice::KuredUnreadable { daemon_set: Foreign::new("kured"), namespace: kured(None, None).namespace },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("b"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("c"), table: table("rack-8") },
@@ -875,6 +885,7 @@ fn told(text: &str) -> ClusterPlan {
                 standing: Standing::OtherConfig,
             },
             BlockedReason::RebootDidNotClear { at: now(), reason: foreign() },
+            BlockedReason::HeldByKured(Kured { daemon_set: foreign(), ..kured(None, None) }),
         ],
     ));
     plan.notices.push(Notice::LockHeld { holder: foreign(), renewed_at: now() });

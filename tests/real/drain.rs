@@ -9,18 +9,20 @@ use super::cluster::ControlPlane;
 use super::scene::{self, SimNode};
 use super::thin::wait_for_nodes;
 
-/// A node full of pods: it is the only one while they are placed.
+/// A busy node, with 32 pods and a DaemonSet's: it is the only one while they are placed. What one run reads whatever
+/// it drains (the cluster before and after, the namespace of the Lease) is a part of its requests; kubectl's part is
+/// per pod, so a node with few pods would measure the former more than the drain.
 fn scene() -> Result<ControlPlane, Failed> {
     let plane = ControlPlane::start(&[])?;
     let node = |name: &str| {
         scene::node(&SimNode { name: name.to_owned(), pool: "np1", zone: "z1", asks: None, unschedulable: false })
     };
     plane.create(&node("node-a"))?;
-    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/stops-after=2s"])?;
+    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/stops-after=4s"])?;
     wait_for_nodes(&plane, 1)?;
     let mut manifest = scene::namespace("shop");
-    // Pods take two seconds to stop, as real ones do; the budgets let them go in rounds.
-    for (app, replicas, budget) in [("web", 6, "maxUnavailable: 1"), ("api", 8, "minAvailable: 6"), ("worker", 10, "")]
+    // Pods take four seconds to stop, as real ones do that close their connections first; the budgets let them go in rounds.
+    for (app, replicas, budget) in [("web", 6, "maxUnavailable: 1"), ("api", 8, "minAvailable: 6"), ("worker", 18, "")]
     {
         manifest += &scene::deployment("shop", app, replicas);
         if !budget.is_empty() {

@@ -10,6 +10,7 @@ mod cluster;
 mod crash;
 mod drain;
 mod kills;
+mod kured;
 mod outcomes;
 mod reads;
 mod rolling;
@@ -45,6 +46,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
     ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
+    ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 

@@ -317,6 +317,7 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
                 plan::Standing::BootUnknown => wire::Standing::BootUnknown,
             },
         },
+        R::HeldByKured(kured) => W::HeldByKured(of_kured(kured)),
         R::LimitFilled { slot, total, out } => W::LimitFilled { slot: of_slot(slot), total: *total, out: texts(out) },
         R::RebootDidNotClear { at, reason } => W::RebootDidNotClear { at: at.to_string(), reason: raw(reason) },
         R::NoNodePod => W::NoNodePod,
@@ -325,6 +326,16 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
         R::NotLinux => W::NotLinux,
         R::NotReady => W::NotReady,
         R::CannotJudge(subject) => W::CannotJudge { subject: (*subject).into() },
+    }
+}
+
+fn of_kured(kured: &plan::Kured) -> wire::Kured {
+    let plan::Kured { daemon_set, namespace, since, until } = kured;
+    wire::Kured {
+        daemon_set: raw(daemon_set),
+        namespace: namespace.to_string(),
+        since: text(since.as_ref()),
+        until: text(until.as_ref()),
     }
 }
 
@@ -376,6 +387,12 @@ fn of_notice(notice: &plan::Notice, words: &Words<'_>) -> wire::Notice {
             N::RebootDeferred { node, table } => W::RebootDeferred { node: node.to_string(), table: table.to_string() },
             N::RebootAfterRelease { node, table } => {
                 W::RebootAfterRelease { node: node.to_string(), table: table.to_string() }
+            }
+            N::KuredAtWork { node, kured, exists } => {
+                W::KuredAtWork { node: node.to_string(), exists: *exists, lock: of_kured(kured) }
+            }
+            N::KuredUnreadable { daemon_set, namespace } => {
+                W::KuredUnreadable { daemon_set: raw(daemon_set), namespace: namespace.to_string() }
             }
             N::ProtectedFromService { node, protect, table } => W::ProtectedFromService {
                 node: node.to_string(),

@@ -430,6 +430,8 @@ pub(in crate::format) enum BlockedCode {
         config: String,
         standing: Standing,
     },
+    /// kured drains and reboots it itself.
+    HeldByKured(Kured),
     LimitFilled {
         slot: Slot,
         total: u32,
@@ -500,6 +502,16 @@ pub(in crate::format) enum UnknownCode {
     FromTheFuture { reported_at: String },
 }
 
+/// A kured that holds its lock.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::format) struct Kured {
+    pub daemon_set: String,
+    pub namespace: String,
+    pub since: Option<String>,
+    /// When the lock ends by itself; null is never.
+    pub until: Option<String>,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::format) struct Notice {
     #[serde(flatten)]
@@ -531,6 +543,18 @@ pub(in crate::format) enum NoticeCode {
     RebootAfterRelease {
         node: String,
         table: String,
+    },
+    /// kured works on a node, or holds its lock for one that is gone.
+    KuredAtWork {
+        node: String,
+        exists: bool,
+        #[serde(flatten)]
+        lock: Kured,
+    },
+    /// The lock of a kured says nothing that can be understood.
+    KuredUnreadable {
+        daemon_set: String,
+        namespace: String,
     },
     /// A node that `table` wants out of service is protected by `protect`.
     ProtectedFromService {

@@ -1,7 +1,7 @@
 //! JSON → snapshot. Nothing is believed: every name is checked as if it came from the network, every place in a table
 //! exists, no node and no budget is there twice. (Pods may be, where a list was paged while they came and went.)
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::wire::{self, Text};
 use crate::format::{FormatError, Kind};
 use crate::model::{
     BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Foreign, Gap,
-    HeldLock, InvalidName, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Pod, PodKey, PodName, PodPhase,
-    PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot,
-    TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName, is_dangerous, sanitise,
+    HeldLock, InvalidName, KuredLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Pod, PodKey, PodName,
+    PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector, Shapes,
+    Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName, is_dangerous, sanitise,
 };
 
 /// Reads a snapshot.
@@ -65,6 +65,7 @@ impl Reader {
                 namespace: name(Namespace::new, &set.namespace, at, "namespace")?,
                 name: foreign(&set.name),
                 uid: name(Uid::new, &set.uid, at, "uid")?,
+                kured_locks: set.kured_locks.iter().map(|lock| kured_lock(lock, at)).collect::<Result<_, _>>()?,
             };
             if let Some(twice) = daemon_sets.insert(set.uid.clone(), set) {
                 return Err(at.error("uid", format!("{} is here twice", twice.uid)));
@@ -346,6 +347,15 @@ fn bound(bound: wire::Bound) -> Bound {
         wire::Bound::Count(count) => Bound::Count(count),
         wire::Bound::Percent(percent) => Bound::Percent(percent),
     }
+}
+
+fn kured_lock(lock: &wire::KuredLock<'_>, at: At) -> Result<KuredLock, FormatError> {
+    let Some(node) = &lock.node else { return Ok(KuredLock::Unreadable) };
+    Ok(KuredLock::Held {
+        node: name(NodeName::new, node, at, "kured_locks.node")?,
+        since: maybe(lock.since.as_ref(), |of| time(of, at, "kured_locks.since"))?,
+        lasts: lock.lasts_nanoseconds.map(SignedDuration::from_nanos),
+    })
 }
 
 fn foreign(text: &Text<'_>) -> Foreign {

@@ -316,6 +316,22 @@ pub(in crate::format) struct DaemonSet<'a> {
     pub namespace: Text<'a>,
     pub name: Text<'a>,
     pub uid: Text<'a>,
+    /// The holders of its lock, where it is a kured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kured_locks: Vec<KuredLock<'a>>,
+}
+
+/// An entry in the lock of a kured; without a node one that could not be understood.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::format) struct KuredLock<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Text<'a>>,
+    /// How long it counts; none is until it is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_nanoseconds: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

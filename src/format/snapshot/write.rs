@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::wire::{self, Text};
 use crate::format::Kind;
 use crate::model::{
-    Bound, Budget, BudgetSpec, Cordon, Foreign, Labels, LastReboot, Mark, Node, Owner, Phase, Pod, PodPhase, PodShape,
-    Readiness, Report, ReportedReboot, Snapshot, TaintEffect, UnhealthyPolicy,
+    Bound, Budget, BudgetSpec, Cordon, Foreign, KuredLock, Labels, LastReboot, Mark, Node, Owner, Phase, Pod, PodPhase,
+    PodShape, Readiness, Report, ReportedReboot, Snapshot, TaintEffect, UnhealthyPolicy,
 };
 
 /// Elements down to here have lines of their own: document, its lists.
@@ -60,6 +60,7 @@ fn document(snapshot: &Snapshot) -> wire::Document<'_> {
                 namespace: set.namespace.as_str().into(),
                 name: foreign(&set.name),
                 uid: set.uid.as_str().into(),
+                kured_locks: set.kured_locks.iter().map(kured_lock).collect(),
             })
             .collect(),
         shapes,
@@ -255,6 +256,18 @@ fn owner(owner: &Owner) -> wire::Owner<'_> {
 
 fn labels(labels: &Labels) -> BTreeMap<Text<'_>, Text<'_>> {
     labels.iter().map(|(key, value)| ((&**key).into(), (&**value).into())).collect()
+}
+
+fn kured_lock(lock: &KuredLock) -> wire::KuredLock<'_> {
+    match lock {
+        KuredLock::Unreadable => wire::KuredLock { node: None, since: None, lasts_nanoseconds: None },
+        KuredLock::Held { node, since, lasts } => wire::KuredLock {
+            node: Some(node.as_str().into()),
+            since: since.map(time),
+            // It came as that number of nanoseconds.
+            lasts_nanoseconds: lasts.map(|lasts| i64::try_from(lasts.as_nanos()).unwrap_or(i64::MAX)),
+        },
+    }
 }
 
 fn foreign(text: &Foreign) -> Text<'_> {

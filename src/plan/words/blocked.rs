@@ -3,8 +3,11 @@
 use std::fmt;
 
 use super::{Told, Words, count, foreign, gap_subject, names};
-use crate::model::{ANNOTATION_CORDON, ANNOTATION_PHASE, ANNOTATION_RUN, BudgetKey, ClusterName, NodeName, PodKey};
-use crate::plan::blocked::{Blocked, BlockedReason, BudgetProof, Standing, Wanted};
+use crate::model::{
+    ANNOTATION_CORDON, ANNOTATION_KURED_LOCK, ANNOTATION_PHASE, ANNOTATION_RUN, BudgetKey, ClusterName, NodeName,
+    PodKey,
+};
+use crate::plan::blocked::{Blocked, BlockedReason, BudgetProof, Kured, Standing, Wanted};
 use crate::plan::types::Slot;
 
 /// How many pods or nodes a reason names.
@@ -20,6 +23,7 @@ pub fn blocked_code(reason: &BlockedReason) -> &'static str {
         BlockedReason::EmptyDirData(_) => "emptydir_data",
         BlockedReason::ForeignCordon { .. } => "foreign_cordon",
         BlockedReason::MarkedByRun { .. } => "marked_by_run",
+        BlockedReason::HeldByKured(_) => "held_by_kured",
         BlockedReason::LimitFilled { .. } => "limit_filled",
         BlockedReason::RebootDidNotClear { .. } => "reboot_did_not_clear",
         BlockedReason::NoNodePod => "no_node_pod",
@@ -41,6 +45,7 @@ pub fn blocked_kind(reason: &BlockedReason) -> &'static str {
         BlockedReason::EmptyDirData(_) => "data in emptyDir volumes",
         BlockedReason::ForeignCordon { .. } => "cordons of others",
         BlockedReason::MarkedByRun { .. } => "marks of another run",
+        BlockedReason::HeldByKured(_) => "kured's lock",
         BlockedReason::LimitFilled { .. } => "limits that are already filled",
         BlockedReason::RebootDidNotClear { .. } => "reboots that did not clear their reason",
         BlockedReason::NoNodePod => "no image that reboots nodes",
@@ -84,6 +89,12 @@ pub fn free_of(cluster: &ClusterName, simulated: bool, node: &dyn fmt::Display) 
     }
 }
 
+/// The command that takes a kured its lock.
+pub(super) fn unlock(kured: &Kured) -> String {
+    let (namespace, name) = (&kured.namespace, foreign(&kured.daemon_set));
+    format!("kubectl --namespace {namespace} annotate daemonset {name} {ANNOTATION_KURED_LOCK}-")
+}
+
 /// The table that wants it, as the config has it between brackets.
 fn table(blocked: &Blocked) -> String {
     let kind = match blocked.wanted {
@@ -103,6 +114,15 @@ impl Words<'_> {
     #[must_use]
     pub fn blocked(&self, blocked: &Blocked, reason: &BlockedReason) -> Told {
         self.blocked_of(blocked, reason, &blocked.node)
+    }
+
+    /// The DaemonSet of a kured, and for how long its lock counts.
+    pub(super) fn lock_of(&self, kured: &Kured) -> String {
+        let since = kured.since.map_or_else(String::new, |since| format!(" since {}", self.moment(since)));
+        let until = kured
+            .until
+            .map_or_else(|| "without an end".to_owned(), |until| format!("until {} at the latest", self.moment(until)));
+        format!("daemonset {}/{}{since}, {until}", kured.namespace, foreign(&kured.daemon_set))
     }
 
     /// As [`Words::blocked`], with a name of one's own for the node, such as `NODE` for many.
@@ -187,6 +207,14 @@ impl Words<'_> {
                         )
                     }
                 },
+            ),
+            BlockedReason::HeldByKured(kured) => told(
+                format!("kured works on it: it holds the lock on {}", self.lock_of(kured)),
+                format!(
+                    "wait until kured has let go of it, then plan again; if kured is stuck or gone: {} (and see whether \
+                     the node is still cordoned)",
+                    unlock(kured)
+                ),
             ),
             BlockedReason::LimitFilled { slot, total, out } => limit_filled(self.cluster, slot, *total, out),
             BlockedReason::RebootDidNotClear { at, reason } => told(

@@ -2,7 +2,8 @@
 
 use super::{Told, Words, duration, foreign, gap_subject};
 use crate::model::{
-    ANNOTATION_BOOTED_AT, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, Gap, NodeName, TableName,
+    ANNOTATION_BOOTED_AT, ANNOTATION_KURED_LOCK, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, Gap, NodeName,
+    TableName,
 };
 use crate::plan::blocked::{Notice, Unknown, UnknownReason};
 
@@ -82,6 +83,21 @@ impl Words<'_> {
             Notice::LeftAlone { node, run, cordoned } => format!(
                 "{node} {} run {run}, which has ended, and this plan does not touch it",
                 if *cordoned { "was left cordoned by" } else { "still carries the marks of" }
+            ),
+            Notice::KuredAtWork { node, kured, exists: true } => format!(
+                "kured works on {node} (it holds the lock on {}): the node counts as out and is left to kured",
+                self.lock_of(kured)
+            ),
+            Notice::KuredAtWork { node, kured, exists: false } => format!(
+                "kured holds its lock for {node}, which is not here ({}): kured reboots no other node meanwhile; to end \
+                 that: {}",
+                self.lock_of(kured),
+                super::blocked::unlock(kured)
+            ),
+            Notice::KuredUnreadable { daemon_set, namespace } => format!(
+                "kured's lock on daemonset {namespace}/{} cannot be understood, so that nobody can say whether kured \
+                 works on a node; see the annotation {ANNOTATION_KURED_LOCK}",
+                foreign(daemon_set)
             ),
             Notice::RebootDeferred { node, table } => self.reboot_deferred(std::slice::from_ref(node), table, 1),
             Notice::RebootAfterRelease { node, table } => {

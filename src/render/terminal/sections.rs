@@ -154,7 +154,9 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
             Notice::MatchesNothing { .. }
             | Notice::Expired { .. }
             | Notice::LockHeld { .. }
-            | Notice::LeftAlone { .. } => lines.push(words.notice(notice)),
+            | Notice::LeftAlone { .. }
+            | Notice::KuredAtWork { .. }
+            | Notice::KuredUnreadable { .. } => lines.push(words.notice(notice)),
         }
     }
     lines.extend(deferred.iter().map(|(table, nodes)| words.reboot_deferred(nodes, table, page.style.names())));

@@ -97,6 +97,49 @@ fn pods_that_may_not_be_lost() {
 }
 
 #[test]
+fn a_node_that_kured_holds() {
+    let kured_on = |lock: KuredLock| {
+        let set = DaemonSet {
+            namespace: Namespace::new("kube-system").unwrap(),
+            name: Foreign::new("kured"),
+            uid: Uid::new("kured").unwrap(),
+            kured_locks: vec![lock],
+        };
+        let mut scene = snapshot([a(), node("b", "np2", "z1")]);
+        scene.daemon_sets.insert(set.uid.clone(), set);
+        scene
+    };
+    let since = now() - jiff::SignedDuration::from_mins(10);
+    let held = |node: &str, lasts| KuredLock::Held { node: NodeName::new(node).unwrap(), since: Some(since), lasts };
+    // It counts as out, though it is not cordoned yet: with one place, nothing is left for the other node.
+    let scene = kured_on(held("a", None));
+    assert!(
+        matches!(&reasons(&config(1), &scene)[..], [BlockedReason::HeldByKured(kured)] if kured.since == Some(since))
+    );
+    let of = |scene: &Snapshot, limit| plan(&config(limit), scene).clusters()[0].counts.reboot;
+    assert_eq!((of(&scene, 1), of(&scene, 2)), (0, 1));
+    // A lock whose time is up, one for a node that is gone, and one that says nothing hold nobody.
+    let minutes = |minutes| Some(jiff::SignedDuration::from_mins(minutes));
+    assert_eq!(of(&kured_on(held("a", minutes(10))), 1), 2);
+    assert_eq!(of(&kured_on(held("a", minutes(11))), 2), 1);
+    for (lock, told) in [
+        (held("gone", None), "kubectl --namespace kube-system annotate daemonset kured weave.works/kured-node-lock-"),
+        (KuredLock::Unreadable, "cannot be understood"),
+    ] {
+        let planned = plan(&config(1), &kured_on(lock));
+        let cluster = &planned.clusters()[0];
+        let words = haulout::plan::words::Words {
+            cluster: &cluster.cluster,
+            simulated: false,
+            now: now(),
+            zone: &jiff::tz::TimeZone::UTC,
+        };
+        assert_eq!((cluster.counts.reboot, cluster.blocked.len()), (2, 0));
+        assert!(cluster.notices.iter().any(|notice| words.notice(notice).contains(told)), "{:?}", cluster.notices);
+    }
+}
+
+#[test]
 fn cordons_and_marks_of_others() {
     let with = |cordon: Cordon| {
         let mut node = a();

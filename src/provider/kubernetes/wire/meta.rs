@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::misfit::Misfit;
 use super::scalar::Time;
-use crate::model::{DaemonSet, Foreign, Labels, Namespace, Owner, Uid};
+use crate::model::{ANNOTATION_KURED_LOCK, DaemonSet, Foreign, Labels, Namespace, Owner, Uid};
 
 /// `metav1.TypeMeta`, as the envelope of a protobuf answer has it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -111,7 +111,7 @@ pub(in super::super) struct Condition {
     pub(super) message: String,
 }
 
-/// Any object of which only the name, namespace and UID count: a DaemonSet, a Namespace.
+/// Any object of which only the metadata count: a DaemonSet, a Namespace.
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
 #[serde(default)]
 pub(in super::super) struct Named {
@@ -128,6 +128,7 @@ impl TryFrom<Named> for DaemonSet {
             namespace: Namespace::new(&meta.namespace)?,
             name: Foreign::new(&meta.name),
             uid: Uid::new(&meta.uid)?,
+            kured_locks: super::kured::locks(meta.annotations.get(ANNOTATION_KURED_LOCK).map(String::as_str)),
         })
     }
 }

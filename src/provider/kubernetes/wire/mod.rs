@@ -6,6 +6,7 @@
 //! has a `Deserialize` of its own. `TryFrom` into the types of [`crate::model`] is the only way out.
 
 mod budget;
+mod kured;
 mod meta;
 mod misfit;
 mod node;
