@@ -46,6 +46,13 @@ impl Failure {
         }
     }
 
+    /// What happened with its causes, and what to do, each on one line and safe to print.
+    pub(super) fn words(&self) -> (String, Option<String>) {
+        let parts: Vec<String> =
+            std::iter::once(&self.message).chain(&self.causes).map(|part| sanitise(part).to_string()).collect();
+        (parts.join(": "), self.advice.as_ref().map(|Advice(advice)| sanitise(advice).to_string()))
+    }
+
     pub(super) fn print(&self, output: &Output) {
         if self.said {
             return;
