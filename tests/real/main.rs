@@ -6,7 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "what is measured from outside is measured by the real clock")]
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
+mod account;
 mod cluster;
+mod doctor;
 mod drain;
 mod reads;
 mod rolling;
@@ -25,6 +27,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
+    ("doctor_names_each_missing_rule", doctor::doctor_names_each_missing_rule),
+    ("doctor_shows_every_problem_at_once", doctor::doctor_shows_every_problem_at_once),
+    ("each_feature_works_with_only_its_role", doctor::each_feature_works_with_only_its_role),
+    ("an_agent_writes_only_its_own_node", doctor::an_agent_writes_only_its_own_node),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 
