@@ -213,7 +213,17 @@ pub(crate) fn doctor_shows_every_problem_at_once() -> Result<(), Failed> {
     let wrong = kubeconfig_of(&plane, "wrong", "nobody")?;
     let said = plane.haulout_as(&wrong, &["doctor", path, "--cluster", "real"], LIMIT)?.expect(1)?;
     contains(&said, "the API server does not accept these credentials")?;
-    contains(&said, "?   rights: not looked at")
+    contains(&said, "?   rights: not looked at")?;
+
+    // The end of a client certificate; the one at hand is good for a year.
+    let pki = plane.folder.path().join("plane").join("pki");
+    let (certificate, key) = (pki.join("apiserver.crt"), pki.join("apiserver.key"));
+    let pair = format!("client-certificate: {}\n    client-key: {}\n    token:", certificate.display(), key.display());
+    let admin = std::fs::read_to_string(&plane.kubeconfig)?;
+    let with_certificate = plane.folder.path().join("certificate.kubeconfig");
+    std::fs::write(&with_certificate, admin.replace("token:", &pair))?;
+    let said = plane.haulout_as(&with_certificate, &["doctor", path, "--cluster", "real"], LIMIT)?;
+    contains(&said, "the client certificate ends in 364d 2")
 }
 
 fn contains(said: &Said, text: &str) -> Result<(), Failed> {

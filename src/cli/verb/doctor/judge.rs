@@ -278,3 +278,121 @@ pub(super) fn failed(about: impl Into<String>, error: &ReadError) -> Finding {
         (_, None) => finding,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::ReadErrorKind;
+    use crate::provider::right::RULES;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn clocks(theirs: i64, before: i64, after: i64) -> Finding {
+        clock(&Ok(Some(ClockRead { theirs: at(theirs), before: at(before), after: at(after) })))
+    }
+
+    fn error(status: u16) -> ReadError {
+        ReadError {
+            operation: "read it".to_owned(),
+            kind: ReadErrorKind::Forbidden,
+            message: Foreign::new("no\u{1b}[2J"),
+            status: Some(status),
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn only_a_skew_that_is_proved_is_a_problem() {
+        for (theirs, before, after, standing, says) in [
+            (0, 0, 0, Standing::Ok, "agree"),
+            // A slow answer proves nothing: the header may have been written at any time in between.
+            (0, -30, 30, Standing::Ok, "agree"),
+            (-1, 0, 0, Standing::Ok, "agree"),
+            (10, 0, 0, Standing::Ok, "10s ahead of"),
+            (11, 0, 0, Standing::Problem, "11s ahead of"),
+            (-11, 0, 0, Standing::Ok, "10s behind"),
+            (-12, 0, 0, Standing::Problem, "11s behind"),
+            (7200, 0, 1, Standing::Problem, "1h 59m ahead of"),
+        ] {
+            let finding = clocks(theirs, before, after);
+            assert_eq!(finding.standing, standing, "{theirs} {before} {after}");
+            assert!(finding.says.contains(says), "{}", finding.says);
+        }
+        assert_eq!(clock(&Ok(None)).standing, Standing::Ok);
+    }
+
+    #[test]
+    fn credentials_must_outlast_one_node() {
+        let needed = Duration::from_secs(1500);
+        let judged = |credential: Credential, ends| {
+            credentials(&[CredentialRead { credential, ends, unreadable: None }], at(0), needed).remove(0)
+        };
+        assert_eq!(judged(Credential::ClientCertificate, Some(at(1501))).standing, Standing::Ok);
+        assert_eq!(judged(Credential::ClientCertificate, Some(at(1500))).standing, Standing::Problem);
+        let ended = judged(Credential::Token, Some(at(-3600)));
+        assert_eq!(ended.standing, Standing::Problem);
+        assert!(ended.says.contains("ended 1h ago"), "{}", ended.says);
+        // Whoever renews the file does so before the end; what has ended nevertheless was not renewed.
+        assert_eq!(judged(Credential::TokenFile("/t".into()), Some(at(60))).standing, Standing::Ok);
+        assert_eq!(judged(Credential::TokenFile("/t".into()), Some(at(0))).standing, Standing::Problem);
+        assert_eq!(judged(Credential::Plugin(Foreign::new("kubelogin")), None).standing, Standing::Ok);
+        let unreadable = CredentialRead {
+            credential: Credential::ClientCertificate,
+            ends: None,
+            unreadable: Some(Foreign::new("not PEM")),
+        };
+        assert_eq!(credentials(&[unreadable], at(0), needed)[0].standing, Standing::Problem);
+    }
+
+    #[test]
+    fn an_unproved_server_is_a_problem_and_so_is_an_authority_that_ended() {
+        let access = |proof, ends| AccessRead { proof, authority_ends: ends, credentials: Vec::new() };
+        let problems = |access: &AccessRead| {
+            let findings = reach(&Ok(Foreign::new("1.37.2")), Some(access), at(0));
+            findings.iter().filter(|finding| finding.standing == Standing::Problem).count()
+        };
+        assert_eq!(problems(&access(ServerProof::OwnAuthority, Some(at(1)))), 0);
+        assert_eq!(problems(&access(ServerProof::OwnAuthority, Some(at(0)))), 1);
+        assert_eq!(problems(&access(ServerProof::SystemAuthorities, None)), 0);
+        assert_eq!(problems(&access(ServerProof::Unverified, None)), 1);
+        assert_eq!(problems(&access(ServerProof::PlainHttp, None)), 1);
+    }
+
+    #[test]
+    fn an_api_server_that_hides_its_version_answers() {
+        let standing = |status| reach(&Err(error(status)), None, at(0))[0].standing;
+        assert_eq!(standing(403), Standing::Ok);
+        assert_eq!(standing(401), Standing::Problem);
+        assert_eq!(standing(502), Standing::Problem);
+    }
+
+    #[test]
+    fn what_the_server_says_reaches_no_terminal_and_no_shell() {
+        let hostile = Foreign::new("x; rm -rf ~ \u{1b}]0;owned");
+        let answers: Vec<Answer> = RULES
+            .iter()
+            .flat_map(|rule| rule.verbs.iter().map(move |verb| Answer { rule, verb, allowed: Ok(false) }))
+            .collect();
+        let mut findings = rights(&answers, Some(&hostile));
+        findings.push(failed("it", &error(500)));
+        findings.extend(reach(&Ok(hostile), None, at(0)));
+        for finding in findings {
+            let advice = finding.advice.unwrap_or_default();
+            assert!(!advice.contains("rm -rf"), "{advice}");
+            assert!(!advice.contains("--user=") || advice.contains("--user=USER"), "{advice}");
+            assert!(!finding.says.contains('\u{1b}'), "{}", finding.says);
+        }
+    }
+
+    #[test]
+    fn what_apply_makes_is_no_problem_where_it_may() {
+        let judged = |state: &Result<BaseState, ReadError>, may| base(BaseObject::Namespace, state, may).standing;
+        assert_eq!(judged(&Ok(BaseState::Absent), true), Standing::Ok);
+        assert_eq!(judged(&Ok(BaseState::Absent), false), Standing::Problem);
+        assert_eq!(judged(&Ok(BaseState::Flawed("is being deleted")), true), Standing::Problem);
+        assert_eq!(judged(&Err(error(403)), false), Standing::NotLooked);
+        assert_eq!(judged(&Err(error(500)), false), Standing::Problem);
+    }
+}
