@@ -10,11 +10,14 @@ mod account;
 mod cluster;
 mod doctor;
 mod drain;
+mod node;
 mod reads;
 mod rolling;
 mod scene;
 mod thin;
 mod watcher;
+
+use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -34,14 +37,28 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 
-fn main() {
+/// Scenarios that run what runs on nodes, which signals PID 1: only where `unshare` gives them one of their own.
+const ON_NODES: &[(&str, Scenario)] = &[
+    ("a_node_is_rebooted_only_when_all_matches", node::a_node_is_rebooted_only_when_all_matches),
+    ("the_agent_reports_its_own_node", node::the_agent_reports_its_own_node),
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((node::recorder::WORD, rest)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return node::recorder::run(rest);
+    }
     let mut arguments = Arguments::from_args();
     // Each scenario has a control plane of its own with some 400 MB; one after the other keeps two cores honest.
     arguments.test_threads = Some(1);
     let missing = std::env::var_os("HAULOUT_CONTROLPLANE").is_none();
-    let trials = SCENARIOS
-        .iter()
-        .map(|(name, scenario)| Trial::test(*name, scenario).with_kind("real").with_ignored_flag(missing))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let scenario = |name: &str, scenario: Scenario| Trial::test(name, scenario).with_kind("real");
+    let mut trials: Vec<Trial> =
+        SCENARIOS.iter().map(|(name, run)| scenario(name, *run).with_ignored_flag(missing)).collect();
+    let forbidden = node::recorder::way().err();
+    trials.extend(ON_NODES.iter().map(|(name, run)| match &forbidden {
+        None => scenario(name, *run).with_ignored_flag(missing),
+        Some(why) => scenario(name, *run).with_kind(format!("real: {why}")).with_ignored_flag(true),
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
