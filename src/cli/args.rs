@@ -80,6 +80,11 @@ pub(super) enum Verb {
         after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
     )]
     Snapshot(Snapshot),
+    /// Examine whether everything is there that planning and applying need, and change nothing
+    #[command(
+        after_help = "Examples:\n  haulout doctor\n  haulout doctor --for plan       for an identity that only plans, such as that of a pull request's pipeline\n\nExit codes: 0 no problem found, 1 at least one"
+    )]
+    Doctor(Doctor),
     /// What runs on nodes, in pods that haulout or deploy/ creates
     #[command(subcommand)]
     Node(Node),
@@ -257,6 +262,28 @@ pub(super) struct Snapshot {
     pub(super) cluster: Option<String>,
     #[command(flatten)]
     pub(super) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    /// Only this cluster of the config; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Vec<String>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// What the identity is for: nothing is asked of one that only plans but what planning needs
+    #[arg(long = "for", value_enum, default_value_t = Purpose::Apply, value_name = "VERB")]
+    pub(super) purpose: Purpose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Purpose {
+    /// To plan
+    Plan,
+    /// To plan and to apply
+    Apply,
 }
 
 #[derive(Debug, Subcommand)]

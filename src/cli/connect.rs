@@ -77,6 +77,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// What the kubeconfig says about the way to the cluster; `None` is a simulated one. Sends nothing.
+    pub(super) fn describe(&self) -> Result<Option<kubernetes::AccessRead>, Failure> {
+        Ok(self.route.access.describe()?)
+    }
+
     /// Makes the client that renews the lock, in the runtime that will use it.
     pub(super) fn connect_again(&self) -> Connect {
         let route = self.route.clone();

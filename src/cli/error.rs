@@ -51,6 +51,13 @@ impl Failure {
         Self { exit: Exit::Error, message, causes: chain(Some(error)), advice, said: false }
     }
 
+    /// What happened with its causes, and what to do, each on one line and safe to print.
+    pub(super) fn words(&self) -> (String, Option<String>) {
+        let parts: Vec<String> =
+            std::iter::once(&self.message).chain(&self.causes).map(|part| sanitise(part).to_string()).collect();
+        (parts.join(": "), self.advice.as_ref().map(|Advice(advice)| sanitise(advice).to_string()))
+    }
+
     pub(super) fn print(&self, output: &Output) {
         for line in self.lines(output.style()) {
             output.say(&line);

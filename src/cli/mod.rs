@@ -58,6 +58,7 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
         Verb::Apply(args) => block_on(verb::apply::run(args, output)),
         Verb::Status(args) => block_on(verb::status::run(args, output)),
         Verb::Snapshot(args) => block_on(verb::snapshot::run(args, output)),
+        Verb::Doctor(args) => block_on(verb::doctor::run(args, output)),
         Verb::Node(args) => block_on(verb::node::run(args, output)),
     }
 }

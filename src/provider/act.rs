@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::right::{Place, Target};
 use super::{ClusterReads, ReadError};
 use crate::journal::Permit;
 use crate::model::{
@@ -243,9 +244,57 @@ pub trait NodeReports: Send + Sync {
     async fn write_report(&self, node: &NodeName, report: &ReportWrite) -> Result<(), ActError>;
 }
 
-/// Requests that change nothing but that a read-only identity may not send: dry runs.
+/// The clocks of the API server and of this machine, read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockRead {
+    /// What the API server wrote into the head of its answer, in whole seconds.
+    pub theirs: Timestamp,
+    /// Before the request was sent, by this machine.
+    pub before: Timestamp,
+    /// After its answer came, by this machine.
+    pub after: Timestamp,
+}
+
+/// An object that `apply` needs and makes where it is missing; `deploy/base.yaml` has them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BaseObject {
+    /// The namespace of the lock and of reboot pods.
+    Namespace,
+    /// The ServiceAccount of reboot pods.
+    NodeAccount,
+    /// Its ClusterRole.
+    NodeRole,
+    /// Its ClusterRoleBinding.
+    NodeBinding,
+}
+
+/// How one of them stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseState {
+    /// It is there and as it should be.
+    Sound,
+    /// It is not there.
+    Absent,
+    /// It is there, but not as it should be: what is wrong, in words of ours that follow its name.
+    Flawed(&'static str),
+}
+
+/// Requests that change nothing but that a read-only identity may not send, and questions about rights: dry runs,
+/// access reviews.
 #[async_trait]
 pub trait Probes: Send + Sync {
     /// Asks by server-side dry run whether the reboot pod would be admitted.
     async fn admit_reboot_pod(&self, pod: &RebootPod) -> Result<(), ActError>;
+
+    /// Reads the API server's clock; `None` where its answers carry no time.
+    async fn clock(&self) -> Result<Option<ClockRead>, ReadError>;
+
+    /// Asks the API server for whom it takes this client.
+    async fn whoami(&self) -> Result<Foreign, ReadError>;
+
+    /// Asks the API server whether this identity may do something.
+    async fn may(&self, verb: &str, place: Place, target: &Target) -> Result<bool, ReadError>;
+
+    /// Looks at an object that `apply` needs.
+    async fn base(&self, object: BaseObject) -> Result<BaseState, ReadError>;
 }

@@ -7,13 +7,14 @@
 
 pub mod clock;
 pub mod kubernetes;
+pub mod right;
 
 mod act;
 mod read;
 
 pub use act::{
-    ActError, ClusterActs, CordonWrite, Eviction, Grace, LastRebootWrite, LeaseRead, LockActs, NodeReports, Probes,
-    RebootPod, Refusal, ReportWrite, UncordonWrite,
+    ActError, BaseObject, BaseState, ClockRead, ClusterActs, CordonWrite, Eviction, Grace, LastRebootWrite, LeaseRead,
+    LockActs, NodeReports, Probes, RebootPod, Refusal, ReportWrite, UncordonWrite,
 };
 pub use read::{ClusterReads, Followed, NodeLease, PodScope, ReadError, ReadErrorKind, RebootPodState, Volumes};
 

@@ -2,6 +2,7 @@
 //!
 //! Text of others reaches a page only through its sanitiser, and stands on a line of ours, never at its beginning.
 
+pub mod doctor;
 pub mod progress;
 mod styles;
 mod summary;

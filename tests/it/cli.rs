@@ -610,3 +610,25 @@ fn every_example_is_valid_and_can_be_planned() {
     }
     assert!(count >= 2);
 }
+
+#[test]
+fn doctor_says_what_it_found_and_exits_by_it() {
+    let scene = Scene::new();
+    let output = scene.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    for text in ["Cluster demo · sandbox", "ok  rights to reboot", "apply will make it", "no problem found"] {
+        assert!(out(&output).contains(text), "{text}: {}", out(&output));
+    }
+    // Beside a cluster that cannot be reached, the other one is examined all the same; the state of neither changes.
+    let config = VALID.to_owned() + "\n[cluster.lost]\ncontext = \"lost\"\n";
+    fs::write(scene.path("haulout.toml"), config).unwrap();
+    let output = scene.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    for text in
+        ["Cluster demo · sandbox", "Cluster lost\n", "x   connection: failed to", "2 clusters examined: 1 problem."]
+    {
+        assert!(out(&output).contains(text), "{text}: {}", out(&output));
+    }
+    assert_eq!(scene.code(&["doctor", "--cluster", "demo", "--for", "plan"]), 0);
+    assert_eq!(scene.code(&["doctor", "--for", "nothing"]), 64);
+}

@@ -1,7 +1,12 @@
 //! What deploy/ asks of a cluster: exactly what the code needs, and no more.
 
+use haulout::model::{
+    ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED,
+    ANNOTATION_REPORTED_AT,
+};
 use haulout::node::DEFAULT_SENTINELS;
 use haulout::provider::kubernetes::{NODE_ACCOUNT, NODE_BINARY};
+use haulout::provider::right::{Feature, Place, RULES};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -69,6 +74,7 @@ fn every_object_is_of_a_known_kind_and_named_for_haulout() {
             "Namespace" | "ServiceAccount" => "v1",
             "ClusterRole" | "ClusterRoleBinding" | "Role" => "rbac.authorization.k8s.io/v1",
             "DaemonSet" => "apps/v1",
+            "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
             other => panic!("{other}"),
         };
         assert_eq!(object["apiVersion"], version);
@@ -83,58 +89,109 @@ fn the_namespace_admits_reboot_pods() {
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
 }
 
-#[test]
-fn planning_may_only_read() {
-    let base = objects("base.yaml");
-    assert_rights(
-        find(&base, "ClusterRole", "haulout-plan"),
-        &[
-            "list nodes",
-            "list pods",
-            "list poddisruptionbudgets.policy",
-            "list daemonsets.apps",
-            "get namespaces/kube-system",
-            "get /version",
-        ],
-    );
-    assert_rights(role(&base, "haulout-system", "haulout-plan"), &["get leases.coordination.k8s.io/haulout"]);
+/// Every right of a role by the one list that the code has.
+fn listed(feature: Feature, place: Place) -> BTreeSet<String> {
+    let rules = RULES.iter().filter(|rule| rule.feature == feature && rule.place == place);
+    let rules: Vec<Value> =
+        rules.flat_map(|rule| serde_saphyr::from_str::<Vec<Value>>(&rule.yaml(rule.verbs)).unwrap()).collect();
+    rights(&json!({ "rules": rules }))
 }
 
 #[test]
-fn applying_may_do_what_its_actions_do() {
+fn the_roles_grant_exactly_what_the_code_lists() {
     let base = objects("base.yaml");
-    assert_rights(
-        find(&base, "ClusterRole", "haulout-apply"),
-        &[
-            "get nodes",
-            "patch nodes",
-            "watch nodes",
-            "get pods",
-            "watch pods",
-            "create pods/eviction",
-            "get poddisruptionbudgets.policy",
-            "watch poddisruptionbudgets.policy",
-            "list volumeattachments.storage.k8s.io",
-            "get csinodes.storage.k8s.io",
-            "list certificatesigningrequests.certificates.k8s.io",
-            "get namespaces/haulout-system",
-            "get clusterroles.rbac.authorization.k8s.io/haulout-node",
-            "get clusterrolebindings.rbac.authorization.k8s.io/haulout-node",
-            "get /readyz",
-        ],
-    );
-    assert_rights(
-        role(&base, "haulout-system", "haulout-apply"),
-        &[
-            "create pods",
-            "delete pods",
-            "create leases.coordination.k8s.io",
-            "get leases.coordination.k8s.io/haulout",
-            "patch leases.coordination.k8s.io/haulout",
-            "get serviceaccounts/haulout-node",
-        ],
-    );
-    assert_rights(role(&base, "kube-node-lease", "haulout-apply"), &["get leases.coordination.k8s.io"]);
+    let mut seen = BTreeSet::new();
+    for object in base.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role"))) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let Some(feature) = Feature::ALL.into_iter().find(|feature| feature.role() == name) else {
+            assert_eq!(name, NODE_ACCOUNT, "a role that nothing needs");
+            continue;
+        };
+        let namespace = object["metadata"]["namespace"].as_str();
+        let place = RULES.iter().map(|rule| rule.place).find(|place| match place {
+            Place::Cluster => namespace.is_none(),
+            Place::Namespace(listed) => namespace == Some(listed),
+        });
+        let place = place.unwrap_or_else(|| panic!("{name} in {namespace:?} is not listed"));
+        assert_eq!(rights(object), listed(feature, place), "{name} in {namespace:?}");
+        assert!(seen.insert((feature, place)), "{name} twice");
+    }
+    let expected: BTreeSet<_> = RULES.iter().map(|rule| (rule.feature, rule.place)).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn nobody_who_does_not_reboot_may_create_pods() {
+    let base = objects("base.yaml");
+    for name in ["haulout-plan", "haulout-apply"] {
+        let mut all = rights(find(&base, "ClusterRole", name));
+        all.extend(rights(role(&base, "haulout-system", name)));
+        assert!(
+            !all.iter().any(|right| right.ends_with(" pods")
+                && !right.starts_with("list ")
+                && !right.starts_with("get ")
+                && !right.starts_with("watch ")),
+            "{name}: {all:?}"
+        );
+    }
+}
+
+#[test]
+fn every_binding_that_the_comments_show_names_a_role_that_is_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let base = objects("base.yaml");
+    let mut shown = BTreeSet::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("#   kubectl create ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let name = words[1];
+        match words[0] {
+            "clusterrolebinding" => {
+                assert_eq!(words[2], format!("--clusterrole={name}"));
+                find(&base, "ClusterRole", name);
+                shown.insert((name.to_owned(), String::new()));
+            }
+            "rolebinding" => {
+                assert_eq!(words[2], format!("--role={name}"));
+                role(&base, words.last().unwrap(), name);
+                shown.insert((name.to_owned(), (*words.last().unwrap()).to_owned()));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    let expected: BTreeSet<_> = RULES
+        .iter()
+        .map(|rule| {
+            let namespace = match rule.place {
+                Place::Cluster => "",
+                Place::Namespace(namespace) => namespace,
+            };
+            (rule.feature.role().to_owned(), namespace.to_owned())
+        })
+        .collect();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn the_policy_knows_the_report_and_the_account_of_the_agent() {
+    let agent = objects("agent.yaml");
+    let policy = &find(&agent, "ValidatingAdmissionPolicy", "haulout-agent")["spec"];
+    assert_eq!(policy["failurePolicy"], "Fail");
+    let user = policy["matchConditions"][0]["expression"].as_str().unwrap();
+    assert_eq!(user, "request.userInfo.username == \"system:serviceaccount:haulout-system:haulout-agent\"");
+    let report = policy["variables"][0]["expression"].as_str().unwrap();
+    let keys: BTreeSet<&str> = report.split('"').filter(|part| part.contains('/')).collect();
+    let expected = [
+        ANNOTATION_REBOOT_REQUIRED,
+        ANNOTATION_REBOOT_REASON,
+        ANNOTATION_BOOT_ID,
+        ANNOTATION_BOOTED_AT,
+        ANNOTATION_REPORTED_AT,
+    ];
+    assert_eq!(keys, BTreeSet::from(expected));
+    let binding = &find(&agent, "ValidatingAdmissionPolicyBinding", "haulout-agent")["spec"];
+    assert_eq!(binding["policyName"], "haulout-agent");
+    assert_eq!(binding["validationActions"], json!(["Deny"]));
 }
 
 #[test]

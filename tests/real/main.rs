@@ -6,17 +6,22 @@
 #![expect(clippy::disallowed_methods, reason = "what is measured from outside is measured by the real clock")]
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
+mod account;
 mod cluster;
 mod crash;
+mod doctor;
 mod drain;
 mod kills;
 mod kured;
+mod node;
 mod outcomes;
 mod reads;
 mod rolling;
 mod scene;
 mod thin;
 mod watcher;
+
+use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -47,17 +52,35 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
+    ("doctor_names_each_missing_rule", doctor::doctor_names_each_missing_rule),
+    ("doctor_shows_every_problem_at_once", doctor::doctor_shows_every_problem_at_once),
+    ("each_feature_works_with_only_its_role", doctor::each_feature_works_with_only_its_role),
+    ("an_agent_writes_only_its_own_node", doctor::an_agent_writes_only_its_own_node),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 
-fn main() {
+/// Scenarios that run what runs on nodes, which signals PID 1: only where `unshare` gives them one of their own.
+const ON_NODES: &[(&str, Scenario)] = &[
+    ("a_node_is_rebooted_only_when_all_matches", node::a_node_is_rebooted_only_when_all_matches),
+    ("the_agent_reports_its_own_node", node::the_agent_reports_its_own_node),
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((node::recorder::WORD, rest)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return node::recorder::run(rest);
+    }
     let mut arguments = Arguments::from_args();
     // Each scenario has a control plane of its own with some 400 MB; one after the other keeps two cores honest.
     arguments.test_threads = Some(1);
     let missing = std::env::var_os("HAULOUT_CONTROLPLANE").is_none();
-    let trials = SCENARIOS
-        .iter()
-        .map(|(name, scenario)| Trial::test(*name, scenario).with_kind("real").with_ignored_flag(missing))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let scenario = |name: &str, scenario: Scenario| Trial::test(name, scenario).with_kind("real");
+    let mut trials: Vec<Trial> =
+        SCENARIOS.iter().map(|(name, run)| scenario(name, *run).with_ignored_flag(missing)).collect();
+    let forbidden = node::recorder::way().err();
+    trials.extend(ON_NODES.iter().map(|(name, run)| match &forbidden {
+        None => scenario(name, *run).with_ignored_flag(missing),
+        Some(why) => scenario(name, *run).with_kind(format!("real: {why}")).with_ignored_flag(true),
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

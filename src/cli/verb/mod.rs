@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(super) mod apply;
+pub(super) mod doctor;
 pub(super) mod fmt;
 pub(super) mod node;
 pub(super) mod plan;

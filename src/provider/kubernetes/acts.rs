@@ -19,8 +19,8 @@ use crate::model::{
     Node, NodeName, Phase, Pod, ReportedReboot, RunId, reboot_pod_name,
 };
 use crate::provider::{
-    ActError, ClusterActs, CordonWrite, Eviction, NodeReports, Permit, Probes, ReadError, RebootPod, Refusal,
-    ReportWrite, UncordonWrite,
+    ActError, ClusterActs, CordonWrite, Eviction, NodeReports, Permit, ReadError, RebootPod, Refusal, ReportWrite,
+    UncordonWrite,
 };
 
 /// RFC 7386: `null` takes a field away.
@@ -104,7 +104,12 @@ impl KubernetesCluster {
         self.create(&operation, collection, body).await
     }
 
-    async fn post_reboot_pod(&self, operation: &str, pod: &RebootPod, dry_run: bool) -> Result<(), ActError> {
+    pub(super) async fn post_reboot_pod(
+        &self,
+        operation: &str,
+        pod: &RebootPod,
+        dry_run: bool,
+    ) -> Result<(), ActError> {
         let mut target =
             Target::new(format!("/api/v1/namespaces/{MANAGED_NAMESPACE}/pods")).with("fieldManager", FIELD_MANAGER);
         if dry_run {
@@ -291,17 +296,5 @@ impl NodeReports for KubernetesCluster {
             namespace: None,
         };
         self.change(change).await.map(|_| ())
-    }
-}
-
-#[async_trait]
-impl Probes for KubernetesCluster {
-    async fn admit_reboot_pod(&self, pod: &RebootPod) -> Result<(), ActError> {
-        let operation = format!("prove that the reboot pod of node {} is admitted", pod.node);
-        match self.post_reboot_pod(&operation, pod, true).await {
-            // What is there already was admitted.
-            Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => Ok(()),
-            answer => answer,
-        }
     }
 }

@@ -13,13 +13,16 @@ mod kinds;
 mod list;
 mod lock;
 mod manifest;
+mod probes;
 mod proxy;
 mod reads;
 mod transport;
 mod watch;
 mod wire;
 
-pub use access::{Access, ConnectError, ForeignError, KubeconfigEnv};
+pub use access::{
+    Access, AccessRead, ConnectError, Credential, CredentialRead, ForeignError, KubeconfigEnv, ServerProof,
+};
 pub use annotation::{decode_cordon, decode_last_reboot, encode_cordon, encode_last_reboot};
 pub use cluster::{KubernetesCluster, connect};
 pub use manifest::{ARMED_FILE, NODE_ACCOUNT, NODE_BINARY, reboot_pod_manifest};

@@ -5,6 +5,8 @@
 //! used, because it fails on a missing file of a `KUBECONFIG` list, matches `NO_PROXY` against the proxy instead of the
 //! cluster, and lets variables of its own redirect it to another server.
 
+mod describe;
+
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use kube::config::{Cluster, ExecAuthCluster, Kubeconfig};
 use super::proxy::proxy_for;
 use super::transport::{CONNECT_DEADLINE, causes};
 use crate::model::{Advice, Explain, Foreign, Kind, sanitise};
+
+pub use describe::{AccessRead, Credential, CredentialRead, ServerProof};
 
 /// A kubeconfig with hundreds of clusters has some hundred kilobytes.
 const KUBECONFIG_MAX: u64 = 4 << 20;
@@ -365,17 +369,18 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, ConnectError> {
         (None, Some(path)) => std::fs::read(path).map_err(|error| wrong(ForeignError::of(&error)))?,
         (None, None) => return Ok(None),
     };
-    let text = String::from_utf8_lossy(&pem);
+    certificates(&pem).map(Some).map_err(|why| wrong(ForeignError::text(why)))
+}
+
+/// The certificates of a file in PEM, as DER; at least one.
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let text = String::from_utf8_lossy(pem);
     let mut certificates = Vec::new();
     for block in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
         let body = block.split("-----END").next().unwrap_or_default();
-        let der = decode_base64(body).filter(|der| !der.is_empty());
-        certificates.push(der.ok_or_else(|| wrong(ForeignError::text("it is not PEM")))?);
+        certificates.push(decode_base64(body).filter(|der| !der.is_empty()).ok_or("it is not PEM")?);
     }
-    if certificates.is_empty() {
-        return Err(wrong(ForeignError::text("it holds no certificate in PEM")));
-    }
-    Ok(Some(certificates))
+    if certificates.is_empty() { Err("it holds no certificate in PEM") } else { Ok(certificates) }
 }
 
 /// Decodes base64, with whatever white space is in it.
