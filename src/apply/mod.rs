@@ -13,5 +13,5 @@ mod start;
 mod step;
 
 pub use interrupt::Interrupt;
-pub use lock::{Connect, Lock, LockError, LockLost};
+pub use lock::{Connect, Lock, LockError, LockLost, Renew};
 pub use start::{Access, ApplyError, Input, Outcome, apply};

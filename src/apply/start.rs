@@ -10,7 +10,7 @@ use super::context::{ClusterContext, EVICTIONS_IN_FLIGHT, said, signed};
 use super::dispatcher::dispatch;
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::lock::{Connect, Lock, LockError};
+use super::lock::{Lock, LockError, Renew};
 use crate::journal::{Journal, JournalError};
 use crate::model::{Advice, ClusterName, DaemonSet, Explain, Foreign, Kind, NodeName, RunId, Uid};
 use crate::plan::{Action, ClusterPlan, Plan};
@@ -25,8 +25,8 @@ pub struct Access {
     pub lock: Arc<dyn LockActs>,
     /// Dry runs.
     pub probes: Arc<dyn Probes>,
-    /// Makes the client that renews the lock, in a runtime of its own.
-    pub renew: Connect,
+    /// How its lock is renewed.
+    pub renew: Renew,
     /// The DaemonSets seen when the plan was made.
     pub daemon_sets: BTreeMap<Uid, DaemonSet>,
     /// Whether they could be read.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use crate::apply::{self, Access, Input, Interrupt};
+use crate::apply::{self, Access, Input, Interrupt, Renew};
 use crate::cli::args::Apply;
 use crate::cli::connect::{Connections, Environment};
 use crate::cli::error::Failure;
@@ -59,7 +59,7 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
             acts: connection.cluster.clone(),
             lock: connection.cluster.clone(),
             probes: connection.cluster.clone(),
-            renew: connection.connect_again(),
+            renew: Renew::Apart(connection.connect_again()),
             daemon_sets,
             daemon_sets_known,
         };
