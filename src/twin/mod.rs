@@ -5,7 +5,8 @@
 //! budgets, and it answers evictions by the same [`crate::rules`] that the planner uses, so their agreement proves
 //! nothing; a real control plane does.
 //!
-//! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it.
+//! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it; [`Port`] is the same cluster behind the traits
+//! of [`crate::provider`].
 
 mod actor;
 mod admit;
@@ -21,6 +22,7 @@ mod object;
 mod ownership;
 mod patch;
 mod path;
+mod port;
 mod request;
 mod sandbox;
 mod select;
@@ -33,6 +35,7 @@ pub use failure::Failure;
 pub use file::{SandboxFile, schema};
 pub use kind::{Key, Kind};
 pub use patch::PatchKind;
+pub use port::{Port, Seen, Witness};
 pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
 pub use sandbox::{Clock, Sandbox, SandboxError, Store};
 pub use store::Change;

@@ -196,6 +196,12 @@ impl World {
     /// Lives until a moment. Returns what changed, in order. Time never goes back.
     pub fn advance(&mut self, to: Timestamp) -> Vec<Change> {
         let since = self.version();
+        self.run_due(to);
+        self.changes(since).unwrap_or_default()
+    }
+
+    /// Lives until a moment.
+    pub(super) fn run_due(&mut self, to: Timestamp) {
         let mut steps = 0;
         while let Some((actor, at)) = self.due(to) {
             steps += 1;
@@ -211,7 +217,11 @@ impl World {
             }
         }
         self.now = self.now.max(to);
-        self.changes(since).unwrap_or_default()
+    }
+
+    /// The pods bound to a node.
+    pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.store.entries(Kind::Pod).filter(move |(_, pod)| pod.text("/spec/nodeName") == node)
     }
 
     /// The changes after a version; `None` where they are no longer known.

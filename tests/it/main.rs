@@ -10,5 +10,6 @@ mod node;
 mod plan;
 mod plans;
 mod render;
+mod simulation;
 mod twin;
 mod wire;

@@ -312,17 +312,22 @@ fn is_asked(world: &World, key: &Key) -> bool {
 }
 
 impl World {
-    /// Brings the leases of the nodes up to now. Kubelets renew them all the time, which nobody sees but who reads.
+    /// Brings the lease of a node up to now. Kubelets renew them all the time, which nobody sees but who reads.
+    pub(in crate::twin) fn renew_lease(&mut self, node: &str) {
+        let Some(at) = self.machines.get(node).map(|machine| machine.renewed(self.now)) else { return };
+        self.edit(&Key::new(Kind::Lease, "kube-node-lease", node), |lease| {
+            // A lease never goes back, even where a boot moves the beat.
+            if lease.time("/spec/renewTime").is_none_or(|before| before < at) {
+                set(lease, "/spec/renewTime", micro_stamp(at));
+            }
+        });
+    }
+
+    /// Brings the leases of all nodes up to now.
     pub(in crate::twin) fn renew_leases(&mut self) {
-        let renewals: Vec<(String, Timestamp)> =
-            self.machines.iter().map(|(name, machine)| (name.clone(), machine.renewed(self.now))).collect();
-        for (name, at) in renewals {
-            self.edit(&Key::new(Kind::Lease, "kube-node-lease", &name), |lease| {
-                // A lease never goes back, even where a boot moves the beat.
-                if lease.time("/spec/renewTime").is_none_or(|before| before < at) {
-                    set(lease, "/spec/renewTime", micro_stamp(at));
-                }
-            });
+        let nodes: Vec<String> = self.machines.keys().cloned().collect();
+        for node in nodes {
+            self.renew_lease(&node);
         }
     }
 }
