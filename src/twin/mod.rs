@@ -11,11 +11,14 @@
 mod actor;
 mod admit;
 mod api;
+mod concern;
 mod deletion;
+mod due;
 mod evict;
 mod failure;
 mod file;
 mod http;
+mod index;
 mod kind;
 mod manifest;
 mod object;

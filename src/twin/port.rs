@@ -82,8 +82,11 @@ impl Port {
     /// # Panics
     /// Outside a runtime.
     #[must_use]
-    pub fn open(world: World, pool_label: Option<LabelKey>, witness: Option<Witness>) -> Self {
+    pub fn open(mut world: World, pool_label: Option<LabelKey>, witness: Option<Witness>) -> Self {
         let told = world.version();
+        // Everybody is told of everything at once, so that nothing has to be remembered for longer.
+        world.store.remember_all();
+        world.store.forget();
         let state = State {
             world,
             reader: Reader::new(pool_label),
@@ -253,6 +256,7 @@ impl State {
     fn tell(&mut self, by: &str) {
         let changes = self.world.changes(self.told).unwrap_or_default();
         self.told = self.world.version();
+        self.world.store.forget();
         for change in &changes {
             if let Some(witness) = &mut self.witness {
                 witness(&self.world, Seen { at: self.world.now(), by, change });

@@ -118,15 +118,13 @@ impl Fit {
 ///
 /// # Errors
 /// [`Unready`] where no node is tried at all.
-pub fn fit(pod: &PlacedPod, scene: &Scene<'_>) -> Result<Fit, Unready> {
+pub fn fit(pod: &PlacedPod, scene: &Scene) -> Result<Fit, Unready> {
     filters::ready(pod)?;
     let spread = peers::SpreadCounts::new(pod, scene);
     let near = peers::Neighbours::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
     for site in scene.sites() {
-        let obstacles =
-            filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site));
-        match obstacles {
+        match obstacles(pod, site, scene, &spread, &near) {
             Some(obstacles) => {
                 fit.obstacles.insert(site.place.name.clone(), obstacles);
             }
@@ -134,6 +132,40 @@ pub fn fit(pod: &PlacedPod, scene: &Scene<'_>) -> Result<Fit, Unready> {
         }
     }
     Ok(fit)
+}
+
+/// As [`fit`], but content with so many feasible nodes, tried from `start` on: the scheduler, too, looks at a share of a
+/// large cluster only. Where fewer are feasible all nodes were tried.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize) -> Result<Fit, Unready> {
+    filters::ready(pod)?;
+    let spread = peers::SpreadCounts::new(pod, scene);
+    let near = peers::Neighbours::new(pod, scene);
+    let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
+    for site in scene.sites_from(start) {
+        match obstacles(pod, site, scene, &spread, &near) {
+            Some(obstacles) => {
+                fit.obstacles.insert(site.place.name.clone(), obstacles);
+            }
+            None => fit.feasible.push(site.place.name.clone()),
+        }
+        if fit.feasible.len() >= enough {
+            break;
+        }
+    }
+    Ok(fit)
+}
+
+fn obstacles(
+    pod: &PlacedPod,
+    site: &Site,
+    scene: &Scene,
+    spread: &peers::SpreadCounts<'_>,
+    near: &peers::Neighbours,
+) -> Option<Vec<Obstacle>> {
+    filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site))
 }
 
 #[cfg(test)]
