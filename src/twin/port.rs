@@ -47,6 +47,7 @@ pub struct Seen<'a> {
 /// Who is told of every change, in order, before anybody who follows.
 pub type Witness = Box<dyn FnMut(&World, Seen<'_>) + Send>;
 
+type Stream<T, K> = BoxStream<'static, Result<Followed<T, K>, ReadError>>;
 type Told<T, K> = mpsc::UnboundedSender<Result<Followed<T, K>, ReadError>>;
 
 /// A simulated cluster behind the traits of the provider. Cheap to clone; all clones are the same cluster, which stops
@@ -317,9 +318,7 @@ fn send<T: Clone, K: Clone>(followers: &mut Vec<Told<T, K>>, told: Followed<T, K
 }
 
 /// Begins with everything.
-fn begin<T: Send + 'static, K: Send + 'static>(
-    all: Vec<Option<T>>,
-) -> (Told<T, K>, BoxStream<'static, Result<Followed<T, K>, ReadError>>) {
+fn begin<T: Send + 'static, K: Send + 'static>(all: Vec<Option<T>>) -> (Told<T, K>, Stream<T, K>) {
     let (sender, mut inbox) = mpsc::unbounded_channel();
     // The receiver is right here.
     let _ = sender.send(Ok(Followed::All(all.into_iter().flatten().collect())));

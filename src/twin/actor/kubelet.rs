@@ -311,6 +311,25 @@ fn is_asked(world: &World, key: &Key) -> bool {
 }
 
 impl World {
+    /// Takes a machine down at once, as somebody does who reboots it behind everybody's back. `false` where there is no
+    /// such machine, or it is dark already.
+    pub fn pull_plug(&mut self, node: &str) -> bool {
+        let now = self.now;
+        let key = Key::cluster(Kind::Node, node);
+        let takes = self
+            .store
+            .get(&key)
+            .map_or(self.delays.reboot, |node| asked(sim::REBOOT_TAKES, self.delays.reboot, &[node]));
+        let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.is_up()) else { return false };
+        machine.last_lease = Some(machine.renewed(now));
+        machine.obey_at = None;
+        machine.dark_until = Some(later(now, takes));
+        self.work.machines.mark(node.to_owned());
+        self.work.nodes.mark(node.to_owned());
+        self.wake();
+        true
+    }
+
     /// Brings the lease of a node up to now. Kubelets renew them all the time, which nobody sees but who reads.
     pub(in crate::twin) fn renew_lease(&mut self, node: &str) {
         let Some(at) = self.machines.get(node).map(|machine| machine.renewed(self.now)) else { return };
