@@ -175,6 +175,10 @@ impl Law {
         };
         let label = |node: &Value, key: &str| node["metadata"]["labels"][key].as_str().unwrap_or_default().to_owned();
         let name = text(node, "/metadata/name");
+        if self.out_by_others.contains_key(name) {
+            // It was out before: nobody else misses it.
+            return;
+        }
         let out: Vec<&Value> = world
             .objects(Kind::Node)
             .map(|other| &**other)

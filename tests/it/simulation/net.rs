@@ -390,11 +390,13 @@ impl ClusterActs for Net {
     }
 
     async fn write_phase(&self, permit: Permit, node: &Node, phase: Phase) -> Result<Node, ActError> {
-        if self.broken == Some(Broken::Twice) && phase == Phase::Returned {
+        owned!(self => port, node);
+        let written =
+            self.act("write phase", true, async move { port.write_phase(permit, &node, phase).await }.boxed()).await;
+        if let (Some(Broken::Twice), Phase::Returned, Ok(node)) = (self.broken, phase, &written) {
             self.reboot_again(node);
         }
-        owned!(self => port, node);
-        self.act("write phase", true, async move { port.write_phase(permit, &node, phase).await }.boxed()).await
+        written
     }
 
     async fn settle_cordon(&self, permit: Permit, node: &Node) -> Result<Node, ActError> {
