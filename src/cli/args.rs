@@ -34,6 +34,20 @@ Exit codes:
   4 nothing could be done (all blocked or unknown)   5 locked by another run   7 interrupted
   8 some steps failed   9 done, but something wanted remains   64 wrong usage";
 
+const REHEARSE: &str = "\
+Faults, each for the first NUMBER nodes of the plan:
+  node-never-returns=N   so many nodes go down and never come back
+  node-slow=N            so many nodes boot three times as long as expected
+  pod-never-ends=N       on so many nodes a finalizer holds one pod for ever
+  eviction-denied=N      on so many nodes a webhook denies the eviction of one pod for ever
+
+Exits 1 when not everything planned was done.
+
+Examples:
+  haulout rehearse
+  haulout rehearse --fault node-never-returns=1 --fault eviction-denied=2
+  haulout rehearse --snapshot prod.json --now 2026-11-23T22:00:00Z --junit report.xml";
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Colour {
@@ -70,6 +84,13 @@ pub(super) enum Verb {
         after_help = "Examples:\n  haulout apply\n  haulout apply --auto-approve               for pipelines\n  haulout apply --target pool/np1"
     )]
     Apply(Apply),
+    /// Try the plan on a simulated copy of the clusters, in seconds, and tell what would happen
+    ///
+    /// The real executor does the plan on a copy of what was observed: the timeline, evictions and restarts per pod, the
+    /// least healthy moment of every disruption budget, what blocks, and when it would end. Nothing is changed. Of pods a
+    /// copy knows labels, owners and graces, not what they ask of their nodes.
+    #[command(after_help = REHEARSE)]
+    Rehearse(Rehearse),
     /// Write what is observed of a cluster, as JSON
     #[command(
         after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
@@ -161,6 +182,12 @@ pub(super) struct Plan {
     /// Exit 2 when something is to do, blocked or unknown; 0 only when it is proved that nothing is
     #[arg(long)]
     pub(super) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(super) from: FromSnapshot,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FromSnapshot {
     /// Plan from what `haulout snapshot` wrote, with no network; may be repeated, one per cluster
     #[arg(long, value_name = "FILE")]
     pub(super) snapshot: Vec<PathBuf>,
@@ -188,6 +215,24 @@ pub(super) struct Apply {
     /// Do not ask
     #[arg(long)]
     pub(super) auto_approve: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rehearse {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// Let something go wrong: NAME=NUMBER, see below; may be repeated
+    #[arg(long, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::rehearse::Fault>())]
+    pub(super) fault: Vec<crate::rehearse::Fault>,
+    /// Also write the outcome of each node as a test case, in JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) from: FromSnapshot,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! Text of others reaches a page only through its sanitiser, and stands on a line of ours, never at its beginning.
 
 pub mod progress;
+pub mod rehearsal;
 mod styles;
 mod summary;
 pub mod terminal;

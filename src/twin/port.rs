@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::failure::Failure;
 use super::http::GIT_VERSION;
 use super::kind::{Key, Kind};
 use super::object::Look;
@@ -74,6 +75,8 @@ struct State {
     pods: Vec<Told<Pod, PodKey>>,
     /// Who follows the pods of one node.
     pods_on: BTreeMap<String, Vec<Told<Pod, PodKey>>>,
+    /// Pods whose evictions an admission webhook denies.
+    denied: BTreeSet<Key>,
 }
 
 impl Port {
@@ -97,6 +100,7 @@ impl Port {
             budgets: Vec::new(),
             pods: Vec::new(),
             pods_on: BTreeMap::new(),
+            denied: BTreeSet::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(told) });
         tokio::spawn(live(Arc::downgrade(&shared), shared.changed.subscribe()));
@@ -107,10 +111,18 @@ impl Port {
     pub fn apply(&self, request: &Request) -> Response {
         let mut state = self.shared.lock();
         let now = state.advance();
-        let response = state.world.apply(now, request);
+        let response = match state.denial(request) {
+            Some(denied) => denied,
+            None => state.world.apply(now, request),
+        };
         state.tell(&request.options.manager);
         self.shared.changed.send_replace(state.told);
         response
+    }
+
+    /// Lets an admission webhook deny the evictions of these pods from now on.
+    pub fn deny_evictions(&self, pods: impl IntoIterator<Item = PodKey>) {
+        self.shared.lock().denied.extend(pods.into_iter().map(|pod| pod_key(&pod)));
     }
 
     /// Looks at the cluster as it is now.
@@ -242,6 +254,22 @@ async fn live(shared: Weak<Shared>, mut changed: watch::Receiver<u64>) {
 }
 
 impl State {
+    /// What the webhook says to a request, where it denies it.
+    fn denial(&self, request: &Request) -> Option<Response> {
+        let (Some(Subresource::Eviction), Some(name)) = (request.subresource, &request.name) else { return None };
+        let key = Key::new(request.kind, request.namespace.as_deref().unwrap_or_default(), name);
+        self.denied.contains(&key).then(|| {
+            Failure {
+                code: 403,
+                reason: Some("Forbidden"),
+                message: "admission webhook \"evictions.rehearsal\" denied the request: it is asked to".to_owned(),
+                details: None,
+                retry_after: None,
+            }
+            .into()
+        })
+    }
+
     /// Lives until now, moment by moment, so that everybody is told of each change at its time.
     fn advance(&mut self) -> Timestamp {
         let now = clock::now().max(self.world.now());

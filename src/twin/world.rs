@@ -336,6 +336,18 @@ impl World {
         true
     }
 
+    /// Puts an object in as it is, in place of one of its name, without asking whether it could be created: for a cluster
+    /// that is copied. What it leaves out of its kind, its API version and its creation is filled in.
+    pub fn place(&mut self, kind: Kind, mut object: Value) {
+        set(&mut object, "/apiVersion", kind.api_version());
+        set(&mut object, "/kind", kind.name());
+        if object.at("/metadata/creationTimestamp").is_null() {
+            set(&mut object, "/metadata/creationTimestamp", stamp(self.now));
+        }
+        let key = super::object::key_of(kind, &object);
+        self.write(&key, object);
+    }
+
     /// Changes an object. Returns whether it is there and changed.
     pub(super) fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> bool {
         let Some(known) = self.store.get(key) else { return false };

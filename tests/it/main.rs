@@ -9,6 +9,7 @@ mod layers;
 mod node;
 mod plan;
 mod plans;
+mod rehearse;
 mod render;
 mod simulation;
 mod twin;

@@ -257,7 +257,8 @@ fn keep_pod(world: &mut World, key: &Key) -> Option<Timestamp> {
     // While a machine is dark nothing happens to its pods; all of them are looked at when it comes up.
     let machine = world.machines.get_mut(name).filter(|machine| machine.is_up())?;
     let run = machine.pods.entry(pod.uid().to_owned()).or_insert_with(|| PodRun {
-        since: now,
+        // One that ran before anybody looked goes on.
+        since: pod.time("/status/startTime").unwrap_or(now),
         stopping: None,
         restarts: 0,
         lost: false,
@@ -328,6 +329,18 @@ impl World {
         self.work.nodes.mark(node.to_owned());
         self.wake();
         true
+    }
+
+    /// Lets a node have a machine of which nothing is heard, since long ago and for ever.
+    pub fn pull_plug_for_good(&mut self, node: &str) {
+        let now = self.now;
+        let Some(object) = self.object(&Key::cluster(Kind::Node, node)) else { return };
+        let mut machine = Machine::new(&object, || self.uuid(), now);
+        machine.last_lease = Some(later(now, -self.delays.node_lost));
+        machine.dark_until = Some(Timestamp::MAX);
+        self.machines.insert(node.to_owned(), machine);
+        self.work.nodes.mark(node.to_owned());
+        self.wake();
     }
 
     /// Brings the lease of a node up to now. Kubelets renew them all the time, which nobody sees but who reads.
