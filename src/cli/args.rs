@@ -34,19 +34,17 @@ Exit codes:
   4 nothing could be done (all blocked or unknown)   5 locked by another run   7 interrupted
   8 some steps failed   9 done, but something wanted remains   64 wrong usage";
 
-const REHEARSE: &str = "\
-Faults, each for the first NUMBER nodes of the plan:
-  node-never-returns=N   so many nodes go down and never come back
-  node-slow=N            so many nodes boot three times as long as expected
-  pod-never-ends=N       on so many nodes a finalizer holds one pod for ever
-  eviction-denied=N      on so many nodes a webhook denies the eviction of one pod for ever
-
-Exits 1 when not everything planned was done.
-
-Examples:
-  haulout rehearse
-  haulout rehearse --fault node-never-returns=1 --fault eviction-denied=2
-  haulout rehearse --snapshot prod.json --now 2026-11-23T22:00:00Z --junit report.xml";
+/// What stands below the help of `rehearse`.
+fn rehearse_help() -> String {
+    let faults = crate::rehearse::FAULTS.map(|(name, what)| format!("  {:<23}{what}\n", format!("{name}=N")));
+    format!(
+        "Faults, each for the first N nodes of the plan that it can befall:\n{}\n\
+         Exits 1 when not everything planned was done.\n\n\
+         Examples:\n  haulout rehearse\n  haulout rehearse --fault node-never-returns=1 --fault eviction-denied=2\n  \
+         haulout rehearse --snapshot prod.json --now 2026-11-23T22:00:00Z --junit report.xml",
+        faults.concat()
+    )
+}
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,7 +87,7 @@ pub(super) enum Verb {
     /// The real executor does the plan on a copy of what was observed: the timeline, evictions and restarts per pod, the
     /// least healthy moment of every disruption budget, what blocks, and when it would end. Nothing is changed. Of pods a
     /// copy knows labels, owners and graces, not what they ask of their nodes.
-    #[command(after_help = REHEARSE)]
+    #[command(after_help = rehearse_help())]
     Rehearse(Rehearse),
     /// Write what is observed of a cluster, as JSON
     #[command(

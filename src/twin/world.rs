@@ -196,6 +196,12 @@ impl World {
         self.now
     }
 
+    /// How long things take in it.
+    #[must_use]
+    pub fn delays(&self) -> Delays {
+        self.delays
+    }
+
     /// The version of the cluster; every change makes a new one.
     #[must_use]
     pub fn version(&self) -> u64 {
