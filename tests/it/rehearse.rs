@@ -253,6 +253,7 @@ fn the_verb_exits_by_what_it_found_and_changes_nothing() {
 /// Measures; run it in a release build: `cargo test --release --test it rehearse::large -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures, and takes long in a debug build"]
+#[expect(clippy::print_stdout, reason = "it measures")]
 fn large() {
     let pods = std::env::var("HAULOUT_PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let snapshot = snapshot(5000, pods);

@@ -35,8 +35,11 @@ pub(super) fn check(pod: &PlacedPod, site: &Site, scene: &Scene) -> Option<Vec<O
 }
 
 fn unschedulable(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    if !site.place.unschedulable {
+        return None;
+    }
     let taint = Taint { key: CORDON_TAINT.into(), value: "".into(), effect: TaintEffect::NoSchedule };
-    (site.place.unschedulable && !pod.tolerates(&taint)).then(|| vec![Obstacle::Unschedulable])
+    (!pod.tolerates(&taint)).then(|| vec![Obstacle::Unschedulable])
 }
 
 fn taints(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {

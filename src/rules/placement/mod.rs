@@ -9,11 +9,11 @@ mod scene;
 
 pub use scene::{Scene, Site};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{NodeName, PlacedPod, Taint};
+use crate::model::{NodeName, NodeTerm, PlacedPod, Taint};
 
 /// Why a node will not take a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,15 @@ pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize)
     let spread = peers::SpreadCounts::new(pod, scene);
     let near = peers::Neighbours::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
+    // A pod that names its nodes, as those of DaemonSets do, needs no other to be tried.
+    for site in named(pod).into_iter().filter_map(|name| scene.site(name)) {
+        if obstacles(pod, site, scene, &spread, &near).is_none() {
+            fit.feasible.push(site.place.name.clone());
+        }
+    }
+    if !fit.feasible.is_empty() {
+        return Ok(fit);
+    }
     for site in scene.sites_from(start) {
         match obstacles(pod, site, scene, &spread, &near) {
             Some(obstacles) => {
@@ -156,6 +165,17 @@ pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize)
         }
     }
     Ok(fit)
+}
+
+/// The nodes that a pod's node affinity names, where every term of it names some.
+fn named(pod: &PlacedPod) -> BTreeSet<&str> {
+    let terms = pod.required.as_deref().unwrap_or_default();
+    let names = |term: &'_ NodeTerm| term.fields.iter().any(|field| field.among);
+    if !terms.iter().all(names) {
+        return BTreeSet::new();
+    }
+    let fields = terms.iter().flat_map(|term| &term.fields).filter(|field| field.among);
+    fields.flat_map(|field| &field.names).map(AsRef::as_ref).collect()
 }
 
 fn obstacles(

@@ -151,7 +151,7 @@ impl Scene {
 
     /// One node.
     #[must_use]
-    pub fn site(&self, node: &NodeName) -> Option<&Site> {
+    pub fn site(&self, node: &str) -> Option<&Site> {
         self.sites.get(node)
     }
 

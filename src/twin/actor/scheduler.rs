@@ -51,7 +51,7 @@ impl Placing {
             let node = store.get(&Key::cluster(Kind::Node, &name));
             match node.and_then(|node| view::place(node, store).ok()) {
                 Some(place) => {
-                    if self.scene.site(&node_name).is_none() {
+                    if self.scene.site(&name).is_none() {
                         self.pods.extend(store.pods_on(&name).map(|(key, _)| key.clone()));
                     }
                     self.scene.place(place);
@@ -193,7 +193,7 @@ fn feasible(pod: &PlacedPod, scene: &Scene, seed: u64) -> Result<Fit, Unready> {
 /// The best of the feasible nodes: wished for, without soft taints, least allocated, fewest pods of the same owner.
 fn choose(pod: &PlacedPod, feasible: &[NodeName], scene: &Scene, seed: u64) -> Option<NodeName> {
     let best = feasible.iter().filter_map(|name| {
-        let site = scene.site(name)?;
+        let site = scene.site(name.as_str())?;
         Some((score(pod, site, scene), Reverse(tie(seed, pod, name)), name))
     });
     best.max_by_key(|(score, tie, _)| (*score, *tie)).map(|(_, _, name)| name.clone())
@@ -224,7 +224,7 @@ fn score(pod: &PlacedPod, site: &Site, scene: &Scene) -> i128 {
         if *node == site.place.name {
             siblings += i128::from(count);
         }
-        if zone.is_some() && scene.site(node).is_some_and(|other| other.place.labels.get(ZONE) == zone) {
+        if zone.is_some() && scene.site(node.as_str()).is_some_and(|other| other.place.labels.get(ZONE) == zone) {
             in_zone += i128::from(count);
         }
     }

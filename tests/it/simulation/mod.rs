@@ -281,6 +281,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "whoever plays one seed again wants to see it")]
 fn seeds_keep_every_rule() {
     if let Some(seed) = number("HAULOUT_SEED") {
         let played = play(seed, None);

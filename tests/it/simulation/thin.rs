@@ -77,9 +77,12 @@ fn one_node_one_pod_one_reboot() {
             silent: |_, _| {},
         };
         let outcome = apply::apply(input).await.unwrap();
+        let mut seen = 0;
         while let Ok(event) = events.try_recv() {
-            println!("{} {:?}", event.at, event.kind);
+            seen += 1;
+            assert_eq!(event.seq, seen);
         }
+        assert!(seen > 10);
         assert_eq!(outcome.conclusion, Conclusion::Done);
         assert!(outcome.summary.nodes.values().all(|outcome| *outcome == NodeOutcome::Done));
         assert!(outcome.summary.took > std::time::Duration::from_secs(10), "{:?}", outcome.summary.took);
