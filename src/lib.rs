@@ -47,6 +47,9 @@ pub mod apply;
 // The simulated cluster.
 pub mod twin;
 
+// Plan + snapshot → what would happen.
+pub mod rehearse;
+
 // What people see.
 pub mod render;
 

@@ -29,6 +29,14 @@ const ACT_WITHIN: Duration = Duration::from_secs(40);
 pub type Connect =
     Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<Arc<dyn LockActs>, ReadError>> + Send>> + Send>;
 
+/// How a lock is renewed while it is held.
+pub enum Renew {
+    /// On a thread and runtime of its own, by a client made there.
+    Apart(Connect),
+    /// Beside the run: where time is simulated nothing can stall, and another thread would not share that time.
+    Beside(Arc<dyn LockActs>),
+}
+
 /// Why the lock was not taken, or no longer holds.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -108,7 +116,12 @@ struct Shared {
 /// A lock that is held and renewed until it is released.
 pub struct Lock {
     shared: Arc<Shared>,
-    renewing: Option<JoinHandle<()>>,
+    renewing: Option<Renewing>,
+}
+
+enum Renewing {
+    Thread(JoinHandle<()>),
+    Beside(tokio::task::JoinHandle<()>),
 }
 
 /// The lock does not let this run act now.
@@ -133,7 +146,7 @@ impl Lock {
         acts: &dyn LockActs,
         cluster: &ClusterName,
         run: &RunId,
-        connect: Connect,
+        renew: Renew,
         silence: Option<&Silence>,
         silent: impl FnOnce(Foreign),
     ) -> Result<Self, LockError> {
@@ -166,10 +179,16 @@ impl Lock {
             ending: tokio::sync::watch::Sender::new(false),
         });
         let (mine, run) = (Arc::clone(&shared), run.clone());
-        let renewing = std::thread::Builder::new()
-            .name("lock".to_owned())
-            .spawn(move || renew(&mine, &run, lease, connect))
-            .map_err(|source| LockError::Thread { cluster: cluster.clone(), source })?;
+        let renewing = match renew {
+            Renew::Apart(connect) => std::thread::Builder::new()
+                .name("lock".to_owned())
+                .spawn(move || renew_apart(&mine, &run, lease, connect))
+                .map(Renewing::Thread)
+                .map_err(|source| LockError::Thread { cluster: cluster.clone(), source })?,
+            Renew::Beside(acts) => Renewing::Beside(tokio::spawn(async move {
+                keep(&mine, &run, lease, acts.as_ref()).await;
+            })),
+        };
         Ok(Self { shared, renewing: Some(renewing) })
     }
 
@@ -190,11 +209,15 @@ impl Lock {
     /// Gives the lock back and waits until that is written, for at most a few seconds.
     pub async fn release(mut self) {
         self.shared.ending.send_replace(true);
-        if let Some(renewing) = self.renewing.take() {
-            // The thread ends by itself: each of its requests has a deadline.
-            let joined = tokio::task::spawn_blocking(move || renewing.join());
-            let _ = tokio::time::timeout(RENEW_WITHIN * 4, joined).await;
-        }
+        // It ends by itself: each of its requests has a deadline.
+        let ended = async {
+            match self.renewing.take() {
+                Some(Renewing::Thread(thread)) => drop(tokio::task::spawn_blocking(move || thread.join()).await),
+                Some(Renewing::Beside(renewing)) => drop(renewing.await),
+                None => {}
+            }
+        };
+        let _ = tokio::time::timeout(RENEW_WITHIN * 4, ended).await;
     }
 }
 
@@ -241,45 +264,50 @@ async fn free(
     Ok(lease)
 }
 
-fn renew(shared: &Shared, run: &RunId, mut lease: LeaseRead, connect: Connect) {
+fn renew_apart(shared: &Shared, run: &RunId, lease: LeaseRead, connect: Connect) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         // Without renewal the lock lapses by itself, which is the safe side.
         return;
     };
     runtime.block_on(async move {
         let Ok(acts) = connect().await else { return };
-        let mut ending = shared.ending.subscribe();
-        loop {
-            let ended = tokio::time::timeout(RENEW_EVERY, ending.wait_for(|ending| *ending)).await.is_ok();
-            let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
-            let holder = if ended { None } else { Some(run) };
-            // One request that hangs must not cost the lock: what comes late is found by the read below.
-            let written = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(&lease, holder, sent.wall)).await;
-            match written {
-                Ok(Ok(next)) => {
-                    lease = next;
-                    *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
-                }
-                // Somebody wrote it, or a renewal of ours arrived whose answer was lost: the Lease itself tells.
-                Ok(Err(_)) | Err(_) => match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
-                    Ok(Ok(Some(now))) if now.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str()) => {
-                        lease = now;
-                        if ended {
-                            let release = acts.write_lease(&lease, None, clock::now());
-                            let _ = tokio::time::timeout(RENEW_WITHIN, release).await;
-                        }
-                    }
-                    Ok(Ok(_)) => {
-                        shared.lost.store(true, Ordering::SeqCst);
-                        return;
-                    }
-                    // The API server cannot be reached: the age of the last renewal decides.
-                    Ok(Err(_)) | Err(_) => {}
-                },
-            }
-            if ended {
-                return;
-            }
-        }
+        keep(shared, run, lease, acts.as_ref()).await;
     });
+}
+
+/// Renews a lease until the lock is lost or given back.
+async fn keep(shared: &Shared, run: &RunId, mut lease: LeaseRead, acts: &dyn LockActs) {
+    let mut ending = shared.ending.subscribe();
+    loop {
+        let ended = tokio::time::timeout(RENEW_EVERY, ending.wait_for(|ending| *ending)).await.is_ok();
+        let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
+        let holder = if ended { None } else { Some(run) };
+        // One request that hangs must not cost the lock: what comes late is found by the read below.
+        let written = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(&lease, holder, sent.wall)).await;
+        match written {
+            Ok(Ok(next)) => {
+                lease = next;
+                *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
+            }
+            // Somebody wrote it, or a renewal of ours arrived whose answer was lost: the Lease itself tells.
+            Ok(Err(_)) | Err(_) => match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
+                Ok(Ok(Some(now))) if now.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str()) => {
+                    lease = now;
+                    if ended {
+                        let release = acts.write_lease(&lease, None, clock::now());
+                        let _ = tokio::time::timeout(RENEW_WITHIN, release).await;
+                    }
+                }
+                Ok(Ok(_)) => {
+                    shared.lost.store(true, Ordering::SeqCst);
+                    return;
+                }
+                // The API server cannot be reached: the age of the last renewal decides.
+                Ok(Err(_)) | Err(_) => {}
+            },
+        }
+        if ended {
+            return;
+        }
+    }
 }

@@ -15,7 +15,7 @@ mod sweep;
 mod vacancy;
 
 pub use interrupt::Interrupt;
-pub use lock::{Connect, Lock, LockError, LockLost};
+pub use lock::{Connect, Lock, LockError, LockLost, Renew};
 pub use start::{Access, ApplyError, Input, Outcome, apply};
 pub use sweep::SweepError;
 pub use vacancy::{Awaited, Silence, vacancy};

@@ -10,7 +10,7 @@ use super::context::{ClusterContext, EVICTIONS_IN_FLIGHT, said, signed};
 use super::dispatcher::dispatch;
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::lock::{Connect, Lock, LockError};
+use super::lock::{Lock, LockError, Renew};
 use super::sweep::{self, SweepError};
 use super::vacancy::Silence;
 use crate::journal::{Journal, JournalError};
@@ -27,8 +27,8 @@ pub struct Access {
     pub lock: Arc<dyn LockActs>,
     /// Dry runs.
     pub probes: Arc<dyn Probes>,
-    /// Makes the client that renews the lock, in a runtime of its own.
-    pub renew: Connect,
+    /// How its lock is renewed.
+    pub renew: Renew,
     /// The proof that the run that holds the lock is dead, where its silence was observed before.
     pub silence: Option<Silence>,
     /// Reboot pods of dead runs that are removed before anything else, by node and run.

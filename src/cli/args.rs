@@ -34,6 +34,18 @@ Exit codes:
   4 nothing could be done (all blocked or unknown)   5 locked by another run   7 interrupted
   8 some steps failed   9 done, but something wanted remains   64 wrong usage";
 
+/// What stands below the help of `rehearse`.
+fn rehearse_help() -> String {
+    let faults = crate::rehearse::FAULTS.map(|(name, what)| format!("  {:<23}{what}\n", format!("{name}=N")));
+    format!(
+        "Faults, each for the first N nodes of the plan that it can befall:\n{}\n\
+         Exits 1 when not everything planned was done.\n\n\
+         Examples:\n  haulout rehearse\n  haulout rehearse --fault node-never-returns=1 --fault eviction-denied=2\n  \
+         haulout rehearse --snapshot prod.json --now 2026-11-23T22:00:00Z --junit report.xml",
+        faults.concat()
+    )
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Colour {
@@ -75,6 +87,13 @@ pub(super) enum Verb {
         after_help = "Examples:\n  haulout status\n  haulout status abandon 20261123-220000-1a2b3c   give a dead run up"
     )]
     Status(Status),
+    /// Try the plan on a simulated copy of the clusters, in seconds, and tell what would happen
+    ///
+    /// The real executor does the plan on a copy of what was observed: the timeline, evictions and restarts per pod, the
+    /// least healthy moment of every disruption budget, what blocks, and when it would end. Nothing is changed. Of pods a
+    /// copy knows labels, owners and graces, not what they ask of their nodes.
+    #[command(after_help = rehearse_help())]
+    Rehearse(Rehearse),
     /// Write what is observed of a cluster, as JSON
     #[command(
         after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
@@ -171,6 +190,12 @@ pub(super) struct Plan {
     /// Exit 2 when something is to do, blocked or unknown; 0 only when it is proved that nothing is
     #[arg(long)]
     pub(super) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(super) from: FromSnapshot,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FromSnapshot {
     /// Plan from what `haulout snapshot` wrote, with no network; may be repeated, one per cluster
     #[arg(long, value_name = "FILE")]
     pub(super) snapshot: Vec<PathBuf>,
@@ -251,6 +276,24 @@ pub(super) struct Abandon {
     /// How long to wait for a cluster that another run has locked, such as 90s
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
     pub(super) lock_timeout: jiff::SignedDuration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rehearse {
+    #[command(flatten)]
+    pub(super) config: ConfigPath,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// Let something go wrong: NAME=NUMBER, see below; may be repeated
+    #[arg(long, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::rehearse::Fault>())]
+    pub(super) fault: Vec<crate::rehearse::Fault>,
+    /// Also write the outcome of each node as a test case, in JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) from: FromSnapshot,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use crate::model::Kind;
 pub enum Exit {
     /// `plan`: planned; with `--detailed-exitcode`: proved that nothing is to do. `apply`: nothing is left to do.
     Ok,
-    /// An error; `validate` or `doctor` found a problem; the prompt was declined.
+    /// An error; `validate`, `doctor` or `rehearse` found a problem; the prompt was declined.
     Error,
     /// `plan --detailed-exitcode`: something is to do, blocked or unknown.
     Changes,

@@ -56,6 +56,7 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
         Verb::Schema(args) => verb::schema::run(args, output),
         Verb::Plan(args) => block_on(verb::plan::run(args, output)),
         Verb::Apply(args) => block_on(verb::apply::run(args, output)),
+        Verb::Rehearse(args) => block_on(verb::rehearse::run(args, output)),
         Verb::Status(args) => block_on(verb::status::run(args, output)),
         Verb::Snapshot(args) => block_on(verb::snapshot::run(args, output)),
         Verb::Doctor(args) => block_on(verb::doctor::run(args, output)),

@@ -1,8 +1,8 @@
-//! The appending thread.
+//! The appending: on a thread of its own, or at once where time is simulated.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -52,10 +52,53 @@ impl Explain for JournalError {
 type Encode = dyn Fn(&Event) -> Vec<u8> + Send;
 type Answer = oneshot::Sender<Result<Event, JournalError>>;
 
+/// What appends: numbers events, writes their lines, tells who listens.
+struct Appender {
+    path: PathBuf,
+    sink: Box<dyn Sink>,
+    encode: Box<Encode>,
+    now: fn() -> jiff::Timestamp,
+    seen: tokio::sync::mpsc::UnboundedSender<Event>,
+    seq: u64,
+    broken: Option<JournalError>,
+}
+
+impl Appender {
+    fn append(&mut self, kind: EventKind) -> Result<Event, JournalError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let event = Event { seq: self.seq + 1, at: (self.now)(), kind };
+        let mut line = (self.encode)(&event);
+        line.push(b'\n');
+        match self.sink.append(&line) {
+            Ok(()) => {
+                self.seq += 1;
+                // Reporting must never stop a run: a reporter that is gone is no reason to fail.
+                let _ = self.seen.send(event.clone());
+                Ok(event)
+            }
+            Err(error) => {
+                let error = JournalError { path: self.path.clone(), message: error.to_string() };
+                self.broken = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Way {
+    /// By the appending thread.
+    Thread(mpsc::Sender<(EventKind, Answer)>),
+    /// At once, on the caller's thread.
+    Here(Arc<Mutex<Appender>>),
+}
+
 /// A handle on the journal. Cheap to clone; the thread ends when the last handle is gone.
 #[derive(Clone)]
 pub struct Journal {
-    lines: mpsc::Sender<(EventKind, Answer)>,
+    way: Way,
     path: PathBuf,
 }
 
@@ -82,41 +125,34 @@ impl Journal {
     pub fn start_after(
         recorded: u64,
         path: PathBuf,
-        mut sink: Box<dyn Sink>,
+        sink: Box<dyn Sink>,
         encode: Box<Encode>,
         now: fn() -> jiff::Timestamp,
         seen: tokio::sync::mpsc::UnboundedSender<Event>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (lines, inbox) = mpsc::channel::<(EventKind, Answer)>();
-        let file = path.clone();
+        let mut appender = Appender { path: path.clone(), sink, encode, now, seen, seq: recorded, broken: None };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let mut seq = recorded;
-            let mut broken: Option<JournalError> = None;
             while let Ok((kind, answer)) = inbox.recv() {
-                if let Some(error) = &broken {
-                    // A receiver that is gone has stopped caring about the answer.
-                    let _ = answer.send(Err(error.clone()));
-                    continue;
-                }
-                let event = Event { seq: seq + 1, at: now(), kind };
-                let mut line = encode(&event);
-                line.push(b'\n');
-                match sink.append(&line) {
-                    Ok(()) => {
-                        seq += 1;
-                        // Reporting must never stop a run: a reporter that is gone is no reason to fail.
-                        let _ = seen.send(event.clone());
-                        let _ = answer.send(Ok(event));
-                    }
-                    Err(error) => {
-                        let error = JournalError { path: file.clone(), message: error.to_string() };
-                        broken = Some(error.clone());
-                        let _ = answer.send(Err(error));
-                    }
-                }
+                // A receiver that is gone has stopped caring about the answer.
+                let _ = answer.send(appender.append(kind));
             }
         })?;
-        Ok((Self { lines, path }, thread))
+        Ok((Self { way: Way::Thread(lines), path }, thread))
+    }
+
+    /// A journal without a thread, which appends at once: for rehearsals, whose simulated time must not pass while a
+    /// thread writes. Its sink must not block.
+    #[must_use]
+    pub fn at_once(
+        sink: Box<dyn Sink>,
+        encode: Box<Encode>,
+        now: fn() -> jiff::Timestamp,
+        seen: tokio::sync::mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let path = PathBuf::from("(memory)");
+        let appender = Appender { path: path.clone(), sink, encode, now, seen, seq: 0, broken: None };
+        Self { way: Way::Here(Arc::new(Mutex::new(appender))), path }
     }
 
     /// Records an event; returns once it is durable.
@@ -124,9 +160,13 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] when it could not be written, now or ever again.
     pub async fn record(&self, kind: EventKind) -> Result<Event, JournalError> {
+        let lines = match &self.way {
+            Way::Thread(lines) => lines,
+            Way::Here(appender) => return appender.lock().unwrap_or_else(PoisonError::into_inner).append(kind),
+        };
         let (answer, answered) = oneshot::channel();
         let gone = || JournalError { path: self.path.clone(), message: "the journal's thread has ended".to_owned() };
-        self.lines.send((kind, answer)).map_err(|_| gone())?;
+        lines.send((kind, answer)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 

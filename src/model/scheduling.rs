@@ -93,6 +93,15 @@ impl Amounts {
         }
     }
 
+    /// Takes amounts off these.
+    pub fn subtract(&mut self, other: &Self) {
+        for (resource, amount) in &other.0 {
+            if let Some(mine) = self.0.get_mut(resource) {
+                mine.0 = mine.0.saturating_sub(amount.0);
+            }
+        }
+    }
+
     /// Makes each amount at least that of the other.
     pub fn at_least(&mut self, other: &Self) {
         for (resource, amount) in &other.0 {

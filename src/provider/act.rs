@@ -279,13 +279,16 @@ pub enum BaseState {
     Flawed(&'static str),
 }
 
-/// Requests that change nothing but that a read-only identity may not send, and questions about rights: dry runs,
-/// access reviews.
+/// Requests that change nothing but that a read-only identity may not send: dry runs.
 #[async_trait]
 pub trait Probes: Send + Sync {
     /// Asks by server-side dry run whether the reboot pod would be admitted.
     async fn admit_reboot_pod(&self, pod: &RebootPod) -> Result<(), ActError>;
+}
 
+/// Questions about the API server, about whoever asks, and about what `apply` needs there.
+#[async_trait]
+pub trait Inquiries: Send + Sync {
     /// Reads the API server's clock; `None` where its answers carry no time.
     async fn clock(&self) -> Result<Option<ClockRead>, ReadError>;
 

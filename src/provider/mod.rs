@@ -13,8 +13,8 @@ mod act;
 mod read;
 
 pub use act::{
-    ActError, BaseObject, BaseState, ClockRead, ClusterActs, CordonWrite, Eviction, Grace, LastRebootWrite, LeaseRead,
-    LockActs, NodeReports, Probes, RebootPod, Refusal, ReportWrite, UncordonWrite,
+    ActError, BaseObject, BaseState, ClockRead, ClusterActs, CordonWrite, Eviction, Grace, Inquiries, LastRebootWrite,
+    LeaseRead, LockActs, NodeReports, Probes, RebootPod, Refusal, ReportWrite, UncordonWrite,
 };
 pub use read::{ClusterReads, Followed, NodeLease, PodScope, ReadError, ReadErrorKind, RebootPodState, Volumes};
 

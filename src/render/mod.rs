@@ -4,6 +4,7 @@
 
 pub mod doctor;
 pub mod progress;
+pub mod rehearsal;
 mod styles;
 mod summary;
 pub mod terminal;

@@ -3,6 +3,7 @@
 mod event;
 mod held;
 mod outcome;
+mod rehearsal;
 mod transition;
 mod wait;
 
@@ -10,5 +11,6 @@ pub use crate::plan::StepId;
 pub use event::{Conclusion, Event, EventKind, Evidence, FailureKind, Intent, StepFailure};
 pub use held::{Held, HeldAt, HeldNode};
 pub use outcome::{Ending, LeftAs, NodeOutcome, Remaining, StopCause, Summary, counts_more, ending, timeout_halts};
+pub use rehearsal::{Endured, Low, Rehearsal, Suffered};
 pub use transition::{IllegalTransition, RunState, transition};
 pub use wait::{Wait, WaitFor};

@@ -22,7 +22,10 @@ impl World {
     pub fn apply(&mut self, now: Timestamp, request: &Request) -> Response {
         self.advance(now);
         if request.kind == Kind::Lease {
-            self.renew_leases();
+            match &request.name {
+                Some(name) => self.renew_lease(name),
+                None => self.renew_leases(),
+            }
         }
         let answer = if request.options.dry_run {
             // A dry run happens to a copy.

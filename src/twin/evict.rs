@@ -80,9 +80,8 @@ impl World {
         };
         let budgets: Vec<Budget> = self
             .store
-            .all(Kind::PodDisruptionBudget)
-            .filter(|budget| budget.namespace() == key.namespace)
-            .filter_map(|budget| view::budget(budget).ok())
+            .within(Kind::PodDisruptionBudget, &key.namespace)
+            .filter_map(|(_, budget)| view::budget(budget).ok())
             .filter(|budget| view::selects(budget.selector.as_ref(), &pod))
             .collect();
         let grace = body.number("/deleteOptions/gracePeriodSeconds");

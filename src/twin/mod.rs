@@ -5,22 +5,27 @@
 //! budgets, and it answers evictions by the same [`crate::rules`] that the planner uses, so their agreement proves
 //! nothing; a real control plane does.
 //!
-//! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it.
+//! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it; [`Port`] is the same cluster behind the traits
+//! of [`crate::provider`].
 
 mod actor;
 mod admit;
 mod api;
+mod concern;
 mod deletion;
+mod due;
 mod evict;
 mod failure;
 mod file;
 mod http;
+mod index;
 mod kind;
 mod manifest;
 mod object;
 mod ownership;
 mod patch;
 mod path;
+mod port;
 mod request;
 mod sandbox;
 mod select;
@@ -33,6 +38,7 @@ pub use failure::Failure;
 pub use file::{SandboxFile, schema};
 pub use kind::{Key, Kind};
 pub use patch::PatchKind;
+pub use port::{Port, Seen, Witness};
 pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
 pub use sandbox::{Clock, Sandbox, SandboxError, Store};
 pub use store::Change;

@@ -57,7 +57,20 @@ pub(super) trait Look {
 
 impl Look for Value {
     fn at(&self, path: &str) -> &Value {
-        self.pointer(path).unwrap_or(&Value::Null)
+        // As `Value::pointer`, without its copies: no path here has an escape in it.
+        let mut value = self;
+        for part in path.split('/').skip(1) {
+            let next = match value {
+                Value::Object(map) => map.get(part),
+                Value::Array(list) => part.parse::<usize>().ok().and_then(|index| list.get(index)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+            };
+            match next {
+                Some(next) => value = next,
+                None => return &Value::Null,
+            }
+        }
+        value
     }
 
     fn text(&self, path: &str) -> &str {
@@ -106,7 +119,14 @@ pub(super) fn map(value: &mut Value) -> &mut Map<String, Value> {
 /// themselves are written with [`annotate`].
 pub(super) fn place<'a>(value: &'a mut Value, path: &str) -> &'a mut Value {
     let parts = path.split('/').filter(|part| !part.is_empty());
-    parts.fold(value, |value, part| map(value).entry(part).or_insert(Value::Null))
+    parts.fold(value, |value, part| {
+        let map = map(value);
+        if !map.contains_key(part) {
+            map.insert(part.to_owned(), Value::Null);
+        }
+        // It is there, or was just put there.
+        map.get_mut(part).unwrap_or_else(|| unreachable!("the part is there"))
+    })
 }
 
 /// Writes a part of an object.

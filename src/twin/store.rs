@@ -1,11 +1,12 @@
 //! The objects, their versions, and what changed lately.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::index::Index;
 use super::kind::{Key, Kind};
 use super::object::{key_of, set};
 
@@ -28,20 +29,34 @@ pub struct Change {
 }
 
 /// All objects.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
+    index: Index,
     version: u64,
     log: VecDeque<Change>,
     /// Changes after this version are in the log.
     floor: u64,
+    /// How many changes are remembered.
+    remembered: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::restore(0, [])
+    }
 }
 
 impl Store {
     /// Takes saved objects over. Nothing is known of how they came about, so that older watches cannot resume.
     pub(super) fn restore(version: u64, objects: impl IntoIterator<Item = (Kind, Value)>) -> Self {
-        let objects = objects.into_iter().map(|(kind, object)| (key_of(kind, &object), Arc::new(object))).collect();
-        Self { objects, version, log: VecDeque::new(), floor: version }
+        let objects: BTreeMap<Key, Arc<Value>> =
+            objects.into_iter().map(|(kind, object)| (key_of(kind, &object), Arc::new(object))).collect();
+        let mut index = Index::default();
+        for (key, object) in &objects {
+            index.change(key, None, Some(object));
+        }
+        Self { objects, index, version, log: VecDeque::new(), floor: version, remembered: REMEMBERED }
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -63,6 +78,42 @@ impl Store {
         self.objects.range((Bound::Included(first), Bound::Unbounded)).take_while(move |(key, _)| key.kind == kind)
     }
 
+    /// The objects of a kind in a namespace, with their keys.
+    pub(super) fn within<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
+        let first = Key::new(kind, namespace, "");
+        self.objects
+            .range((Bound::Included(first), Bound::Unbounded))
+            .take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
+    }
+
+    /// The pods that are bound to a node, with their keys; to none, for the empty name.
+    pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.of(self.index.on(node))
+    }
+
+    /// The objects that an owner has, with their keys.
+    pub(super) fn owned(&self, uid: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.of(self.index.owned(uid))
+    }
+
+    /// The pods with volumes that are claims.
+    pub(super) fn claiming(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.of(self.index.claiming())
+    }
+
+    /// Whether there is an object with a UID.
+    pub(super) fn has_uid(&self, uid: &str) -> bool {
+        self.index.has_uid(uid)
+    }
+
+    fn of<'a>(&'a self, keys: &'a BTreeSet<Key>) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
+        keys.iter().filter_map(|key| self.objects.get(key).map(|object| (key, object)))
+    }
+
     /// Every object.
     pub(super) fn every(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
         self.objects.iter()
@@ -74,6 +125,7 @@ impl Store {
         set(&mut object, "/metadata/resourceVersion", self.version.to_string());
         let after = Arc::new(object);
         let before = self.objects.insert(key.clone(), Arc::clone(&after));
+        self.index.change(key, before.as_deref(), Some(&after));
         self.remember(Change {
             version: self.version,
             key: key.clone(),
@@ -87,6 +139,7 @@ impl Store {
     /// Takes an object out.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let before = self.objects.remove(key)?;
+        self.index.change(key, Some(&before), None);
         self.version += 1;
         let mut last = (*before).clone();
         set(&mut last, "/metadata/resourceVersion", self.version.to_string());
@@ -104,7 +157,7 @@ impl Store {
 
     fn remember(&mut self, change: Change) {
         self.log.push_back(change);
-        if self.log.len() > REMEMBERED
+        if self.log.len() > self.remembered
             && let Some(oldest) = self.log.pop_front()
         {
             self.floor = oldest.version;
@@ -115,6 +168,17 @@ impl Store {
     pub(super) fn since(&self, version: u64) -> Option<impl Iterator<Item = &Change>> {
         let start = self.log.partition_point(|change| change.version <= version);
         (version >= self.floor).then(|| self.log.range(start..))
+    }
+
+    /// Forgets the changes up to now: for a cluster whose every reader was told of them.
+    pub(super) fn forget(&mut self) {
+        self.log.clear();
+        self.floor = self.version;
+    }
+
+    /// Remembers every change until [`Store::forget`].
+    pub(super) fn remember_all(&mut self) {
+        self.remembered = usize::MAX;
     }
 
     /// Rewrites every object in place, without new versions: only for moving the times of a cluster that stood still.

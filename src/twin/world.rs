@@ -1,8 +1,9 @@
 //! The cluster: objects, and the actors that work on them, in virtual time.
 //!
 //! Everything is synchronous and deterministic: the same seed and the same requests at the same moments give the same
-//! bytes. Nothing here reads a clock or the outside. Actors (controllers, scheduler, kubelets) look at the whole state
-//! when something has changed and do what is missing, each after a short reaction time of its own, as the real ones do.
+//! bytes. Nothing here reads a clock or the outside. Actors (controllers, scheduler, kubelets) look at what a change
+//! concerns and do what is missing, each after a short reaction time of its own, as the real ones do. Every object may be
+//! looked at once more at any time: nothing comes of it where nothing is missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::actor::{Actor, Machine};
+use super::actor::{Actor, Daemons, Machine, Placing};
+use super::concern::Covered;
+use super::due::Work;
 use super::failure::Failure;
 use super::kind::{Key, Kind};
 use super::object::{Look, map, micro_stamp, set, stamp};
@@ -65,7 +68,15 @@ pub struct World {
     pub(super) detaching: BTreeMap<String, Timestamp>,
     random: u64,
     agenda: BTreeMap<Actor, Timestamp>,
-    restless: bool,
+    pub(super) restless: bool,
+    /// What the actors have yet to look at.
+    pub(super) work: Work,
+    /// Budgets with the pods that they cover.
+    pub(super) covered: BTreeMap<Key, Covered>,
+    /// What DaemonSets have on each node.
+    pub(super) daemons: BTreeMap<Key, Daemons>,
+    /// What the scheduler sees.
+    pub(super) site: Placing,
 }
 
 /// A world that cannot be read back.
@@ -105,6 +116,10 @@ impl World {
             random: seed,
             agenda: BTreeMap::new(),
             restless: false,
+            work: Work::default(),
+            covered: BTreeMap::new(),
+            daemons: BTreeMap::new(),
+            site: Placing::default(),
         };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let namespace = serde_json::json!({ "metadata": { "name": name } });
@@ -156,7 +171,7 @@ impl World {
                 .ok_or_else(|| Unreadable("it holds an object of an unknown kind".to_owned()))?;
             objects.push((kind, object));
         }
-        Ok(Self {
+        let mut world = Self {
             now: saved.now,
             description: saved.description,
             seed: saved.seed,
@@ -167,13 +182,25 @@ impl World {
             random: saved.random,
             agenda: saved.agenda,
             restless: false,
-        })
+            work: Work::default(),
+            covered: BTreeMap::new(),
+            daemons: BTreeMap::new(),
+            site: Placing::default(),
+        };
+        world.concern_all();
+        Ok(world)
     }
 
     /// The moment in the cluster.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// How long things take in it.
+    #[must_use]
+    pub fn delays(&self) -> Delays {
+        self.delays
     }
 
     /// The version of the cluster; every change makes a new one.
@@ -197,6 +224,12 @@ impl World {
     /// Lives until a moment. Returns what changed, in order. Time never goes back.
     pub fn advance(&mut self, to: Timestamp) -> Vec<Change> {
         let since = self.version();
+        self.run_due(to);
+        self.changes(since).unwrap_or_default()
+    }
+
+    /// Lives until a moment.
+    pub(super) fn run_due(&mut self, to: Timestamp) {
         let mut steps = 0;
         while let Some((actor, at)) = self.due(to) {
             steps += 1;
@@ -212,7 +245,11 @@ impl World {
             }
         }
         self.now = self.now.max(to);
-        self.changes(since).unwrap_or_default()
+    }
+
+    /// The pods bound to a node.
+    pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.store.pods_on(node)
     }
 
     /// The changes after a version; `None` where they are no longer known.
@@ -238,20 +275,9 @@ impl World {
         (*first.1 <= to).then_some((*first.0, *first.1))
     }
 
-    fn plan(&mut self, actor: Actor, at: Timestamp) {
+    pub(super) fn plan(&mut self, actor: Actor, at: Timestamp) {
         let planned = self.agenda.entry(actor).or_insert(at);
         *planned = (*planned).min(at);
-    }
-
-    /// Lets every actor look, each after its reaction time.
-    pub(super) fn wake(&mut self) {
-        if self.restless {
-            return;
-        }
-        for actor in Actor::ALL {
-            let at = self.now.saturating_add(actor.reaction()).unwrap_or(self.now);
-            self.plan(*actor, at);
-        }
     }
 
     /// Moves the whole cluster in time: nothing happens, nobody grows older, every time in it is another.
@@ -268,6 +294,10 @@ impl World {
         for machine in self.machines.values_mut() {
             machine.shift(by);
         }
+        self.work.machines.shift(by);
+        self.work.pods.shift(by);
+        self.work.budgets.shift(by);
+        self.work.nodes.shift(by);
         self.store.rewrite(|key, object| {
             if by.is_negative() || !is_lock_of_runs(key) {
                 shift_times(object, by);
@@ -313,14 +343,25 @@ impl World {
 
     /// Writes an object if it differs from what is there. Returns whether it did.
     pub(super) fn write(&mut self, key: &Key, object: Value) -> bool {
-        if self.store.get(key).is_some_and(|known| **known == object) {
+        let known = self.object(key);
+        if known.as_deref() == Some(&object) {
             return false;
         }
-        self.store.put(key, object);
-        if wakes(key.kind) {
-            self.wake();
-        }
+        let after = self.store.put(key, object);
+        self.concern(key, known.as_deref(), Some(&after));
         true
+    }
+
+    /// Puts an object in as it is, in place of one of its name, without asking whether it could be created: for a cluster
+    /// that is copied. What it leaves out of its kind, its API version and its creation is filled in.
+    pub fn place(&mut self, kind: Kind, mut object: Value) {
+        set(&mut object, "/apiVersion", kind.api_version());
+        set(&mut object, "/kind", kind.name());
+        if object.at("/metadata/creationTimestamp").is_null() {
+            set(&mut object, "/metadata/creationTimestamp", stamp(self.now));
+        }
+        let key = super::object::key_of(kind, &object);
+        self.write(&key, object);
     }
 
     /// Changes an object. Returns whether it is there and changed.
@@ -333,8 +374,8 @@ impl World {
 
     /// Takes an object out at once.
     pub(super) fn remove(&mut self, key: &Key) {
-        if self.store.remove(key).is_some() && wakes(key.kind) {
-            self.wake();
+        if let Some(last) = self.store.remove(key) {
+            self.concern(key, Some(&last), None);
         }
     }
 
@@ -343,16 +384,9 @@ impl World {
         let object = self.admit(kind, object)?;
         let key = super::object::key_of(kind, &object);
         let made = self.store.put(&key, object);
-        if wakes(kind) {
-            self.wake();
-        }
+        self.concern(&key, None, Some(&made));
         Ok(made)
     }
-}
-
-/// Whether anybody acts on changes of a kind.
-fn wakes(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lease | Kind::Event)
 }
 
 /// Whether an object is the Lease that lets one run act on the cluster.

@@ -20,13 +20,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("observe", &["run", "provider"]),
     ("apply", &["rules", "plan", "run", "format", "journal", "provider", "observe"]),
     ("twin", &["rules", "journal", "provider"]),
+    ("rehearse", &["plan", "run", "journal", "provider", "observe", "apply", "twin"]),
     ("render", &["config", "diff", "plan", "run"]),
     ("node", &["provider"]),
     (
         "cli",
         &[
             "rules", "config", "diff", "plan", "run", "format", "journal", "provider", "observe", "apply", "twin",
-            "render", "node",
+            "rehearse", "render", "node",
         ],
     ),
 ];

@@ -10,10 +10,12 @@ mod layers;
 mod node;
 mod plan;
 mod plans;
+mod rehearse;
 mod render;
 mod run;
 #[cfg(unix)]
 mod signal;
+mod simulation;
 mod twin;
 mod vacancy;
 mod wire;

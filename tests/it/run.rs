@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use haulout::apply::{self, Access, Input, Interrupt, Outcome};
+use haulout::apply::{self, Access, Input, Interrupt, Outcome, Renew};
 use haulout::config::{self, Source};
 use haulout::journal::Journal;
 use haulout::model::{ClusterName, RunId};
@@ -94,13 +94,13 @@ async fn run_with(manifests: &str, tables: &str, delays: &str, stops: fn(&EventK
         acts: acts.clone(),
         lock: acts.clone(),
         probes: acts,
-        renew: Box::new(move || {
+        renew: Renew::Apart(Box::new(move || {
             Box::pin(async move {
                 let lock: Arc<dyn LockActs> =
                     kubernetes::connect(kubernetes::Access::InProcess(again), "apply", None).await.unwrap();
                 Ok(lock)
             })
-        }),
+        })),
         silence: None,
         sweep: BTreeSet::new(),
         daemon_sets,

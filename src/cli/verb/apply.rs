@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::apply::{self, Access, Input, Interrupt};
+use crate::apply::{self, Access, Input, Interrupt, Renew};
 use crate::cli::args::Apply;
 use crate::cli::connect::{Connections, Environment};
 use crate::cli::error::Failure;
@@ -129,7 +129,7 @@ impl Order<'_> {
                 acts: connection.cluster.clone(),
                 lock: connection.cluster.clone(),
                 probes: connection.cluster.clone(),
-                renew: connection.connect_again(),
+                renew: Renew::Apart(connection.connect_again()),
                 silence: silences.remove(name),
                 sweep: sweep.get(name).cloned().unwrap_or_default(),
                 daemon_sets: snapshot.daemon_sets.clone(),

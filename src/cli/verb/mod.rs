@@ -5,6 +5,7 @@ pub(super) mod doctor;
 pub(super) mod fmt;
 pub(super) mod node;
 pub(super) mod plan;
+pub(super) mod rehearse;
 mod resume;
 pub(super) mod schema;
 pub(super) mod snapshot;

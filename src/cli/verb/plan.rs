@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::cli::args::{Format, Plan};
+use crate::cli::args::{Format, FromSnapshot, Plan, Reach};
 use crate::cli::connect::{Connections, Environment};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -20,18 +20,7 @@ const SNAPSHOT_MAX: u64 = 1 << 30;
 pub(in crate::cli) async fn run(args: &Plan, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
     let clusters = Connections::wanted(&loaded.config, &args.selection.cluster)?;
-    let (snapshots, now) = if args.snapshot.is_empty() {
-        let environment = Environment::read(args.reach.kubeconfig.clone());
-        let connections = Connections::open(&loaded, &clusters, &environment, "plan", output).await?;
-        let snapshots = connections.observe(output).await?;
-        let now = connections.now();
-        (snapshots, now)
-    } else {
-        let snapshots = read_snapshots(args, &loaded, &clusters)?;
-        let taken = snapshots.values().map(|snapshot| snapshot.taken_at).max();
-        let now = args.now.or(taken).unwrap_or(Timestamp::UNIX_EPOCH);
-        (snapshots, now)
-    };
+    let (snapshots, now) = look(&loaded, &clusters, &args.from, &args.reach, "plan", output).await?;
     let selection = args.selection.to_plan();
     let plan = planner::plan(&loaded.config, &snapshots, now, &selection)?;
     let text = match args.format {
@@ -43,13 +32,35 @@ pub(in crate::cli) async fn run(args: &Plan, output: &Output) -> Result<Exit, Fa
     Ok(if args.detailed_exitcode && !settled { Exit::Changes } else { Exit::Ok })
 }
 
+/// What is planned from: the clusters as they are, or what was written of them.
+pub(super) async fn look(
+    loaded: &Loaded,
+    clusters: &[ClusterName],
+    from: &FromSnapshot,
+    reach: &Reach,
+    verb: &'static str,
+    output: &Output,
+) -> Result<(BTreeMap<ClusterName, Snapshot>, Timestamp), Failure> {
+    if from.snapshot.is_empty() {
+        let environment = Environment::read(reach.kubeconfig.clone());
+        let connections = Connections::open(loaded, clusters, &environment, verb, output).await?;
+        let snapshots = connections.observe(output).await?;
+        let now = connections.now();
+        return Ok((snapshots, now));
+    }
+    let snapshots = read_snapshots(from, loaded, clusters)?;
+    let taken = snapshots.values().map(|snapshot| snapshot.taken_at).max();
+    let now = from.now.or(taken).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok((snapshots, now))
+}
+
 fn read_snapshots(
-    args: &Plan,
+    from: &FromSnapshot,
     loaded: &Loaded,
     clusters: &[ClusterName],
 ) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
     let mut snapshots = BTreeMap::new();
-    for path in &args.snapshot {
+    for path in &from.snapshot {
         let shown = sanitise(&path.display().to_string()).to_string();
         let bytes = load::read(path, "snapshot", SNAPSHOT_MAX, "check the path; `haulout snapshot` prints one")?;
         let snapshot = format::snapshot::read(&bytes)

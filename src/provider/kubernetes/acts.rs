@@ -55,7 +55,7 @@ impl KubernetesCluster {
     }
 
     /// Patches a node, guarded by the version that was read, and returns it as written.
-    async fn patch_node(&self, operation: String, node: &Node, patch: NodePatch) -> Result<Node, ActError> {
+    async fn patch_node(&self, operation: String, node: &Node, body: Value) -> Result<Node, ActError> {
         let change = Change {
             operation: &operation,
             method: Method::PATCH,
@@ -63,7 +63,7 @@ impl KubernetesCluster {
                 .with("fieldManager", FIELD_MANAGER)
                 .with("fieldValidation", "Strict"),
             content_type: MERGE_PATCH,
-            body: patch.body(Some(node)),
+            body,
             namespace: None,
         };
         let answer = self.change(change).await?;
@@ -162,74 +162,114 @@ impl NodePatch {
     }
 }
 
+/// The patch that cordons a node, with our marks and the autoscaler kept away, guarded by the version that was read.
+pub(super) fn cordon_patch(node: &Node, write: &CordonWrite) -> Value {
+    let mark = &write.mark;
+    let mut patch = NodePatch { unschedulable: Some(true), ..NodePatch::default() }
+        .set(ANNOTATION_CORDON, encode_cordon(mark))
+        .set(ANNOTATION_PHASE, mark.phase.unwrap_or(Phase::Cordoned).as_str())
+        .set(ANNOTATION_RUN, mark.run.as_str())
+        .set(ANNOTATION_SCALE_DOWN_DISABLED, "true");
+    // On a node that already has our marks the annotation is ours too, and its former value already kept.
+    if node.mark.is_none() {
+        patch = match &node.scale_down_disabled {
+            Some(former) => patch.set(ANNOTATION_SCALE_DOWN_BEFORE, former.raw()),
+            None => patch.unset(ANNOTATION_SCALE_DOWN_BEFORE),
+        };
+    }
+    patch.body(Some(node))
+}
+
+/// The patch that writes a phase.
+pub(super) fn phase_patch(node: &Node, phase: Phase) -> Value {
+    NodePatch::default().set(ANNOTATION_PHASE, phase.as_str()).body(Some(node))
+}
+
+/// The patch that takes the run's marks off and leaves the cordon.
+pub(super) fn settle_patch(node: &Node) -> Value {
+    NodePatch::default().unset(ANNOTATION_PHASE).unset(ANNOTATION_RUN).body(Some(node))
+}
+
+/// The patch that uncordons a node.
+pub(super) fn uncordon_patch(node: &Node, write: &UncordonWrite) -> Value {
+    let mut patch = NodePatch { unschedulable: Some(false), ..NodePatch::default() }
+        .unset(ANNOTATION_CORDON)
+        .unset(ANNOTATION_PHASE)
+        .unset(ANNOTATION_RUN)
+        .unset(ANNOTATION_SCALE_DOWN_BEFORE);
+    // A value that is no longer the one we wrote is somebody's later wish, and stays.
+    if node.scale_down_disabled.as_ref().is_some_and(|value| value.raw() == "true") {
+        patch = match &node.scale_down_before {
+            Some(former) => patch.set(ANNOTATION_SCALE_DOWN_DISABLED, former.raw()),
+            None => patch.unset(ANNOTATION_SCALE_DOWN_DISABLED),
+        };
+    }
+    if let Some(reboot) = &write.last_reboot {
+        patch = patch.set(ANNOTATION_LAST_REBOOT, encode_last_reboot(reboot));
+    }
+    patch.body(Some(node))
+}
+
+/// The body of an eviction.
+pub(super) fn eviction(pod: &Pod, grace: Grace) -> Value {
+    let mut options = json!({ "preconditions": { "uid": pod.uid.as_str() } });
+    if let Grace::Fixed(grace) = grace {
+        // Zero would kill without notice, which nobody has asked for.
+        options["gracePeriodSeconds"] = json!(grace.as_secs().max(1));
+    }
+    json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": { "name": pod.key.name.as_str(), "namespace": pod.key.namespace.as_str() },
+        "deleteOptions": options,
+    })
+}
+
+/// The patch that writes a node's report.
+pub(super) fn report_patch(report: &ReportWrite) -> Value {
+    let patch = match &report.reboot {
+        ReportedReboot::Required(reason) => {
+            NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "true").set(ANNOTATION_REBOOT_REASON, reason.raw())
+        }
+        ReportedReboot::NotRequired => {
+            NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "false").unset(ANNOTATION_REBOOT_REASON)
+        }
+    };
+    patch
+        .set(ANNOTATION_BOOT_ID, report.boot_id.as_str())
+        .set(ANNOTATION_BOOTED_AT, report.booted_at.to_string())
+        .set(ANNOTATION_REPORTED_AT, report.reported_at.to_string())
+        .body(None)
+}
+
 #[async_trait]
 impl ClusterActs for KubernetesCluster {
     async fn cordon(&self, _permit: Permit, node: &Node, write: &CordonWrite) -> Result<Node, ActError> {
-        let mark = &write.mark;
-        let mut patch = NodePatch { unschedulable: Some(true), ..NodePatch::default() }
-            .set(ANNOTATION_CORDON, encode_cordon(mark))
-            .set(ANNOTATION_PHASE, mark.phase.unwrap_or(Phase::Cordoned).as_str())
-            .set(ANNOTATION_RUN, mark.run.as_str())
-            .set(ANNOTATION_SCALE_DOWN_DISABLED, "true");
-        // On a node that already has our marks the annotation is ours too, and its former value already kept.
-        if node.mark.is_none() {
-            patch = match &node.scale_down_disabled {
-                Some(former) => patch.set(ANNOTATION_SCALE_DOWN_BEFORE, former.raw()),
-                None => patch.unset(ANNOTATION_SCALE_DOWN_BEFORE),
-            };
-        }
-        self.patch_node(format!("cordon node {}", node.name), node, patch).await
+        self.patch_node(format!("cordon node {}", node.name), node, cordon_patch(node, write)).await
     }
 
     async fn write_phase(&self, _permit: Permit, node: &Node, phase: Phase) -> Result<Node, ActError> {
-        let patch = NodePatch::default().set(ANNOTATION_PHASE, phase.as_str());
-        self.patch_node(format!("mark node {} as {phase}", node.name), node, patch).await
+        self.patch_node(format!("mark node {} as {phase}", node.name), node, phase_patch(node, phase)).await
     }
 
     async fn settle_cordon(&self, _permit: Permit, node: &Node) -> Result<Node, ActError> {
-        let patch = NodePatch::default().unset(ANNOTATION_PHASE).unset(ANNOTATION_RUN);
-        self.patch_node(format!("settle the cordon of node {}", node.name), node, patch).await
+        self.patch_node(format!("settle the cordon of node {}", node.name), node, settle_patch(node)).await
     }
 
     async fn uncordon(&self, _permit: Permit, node: &Node, write: &UncordonWrite) -> Result<Node, ActError> {
-        let mut patch = NodePatch { unschedulable: Some(false), ..NodePatch::default() }
-            .unset(ANNOTATION_CORDON)
-            .unset(ANNOTATION_PHASE)
-            .unset(ANNOTATION_RUN)
-            .unset(ANNOTATION_SCALE_DOWN_BEFORE);
-        // A value that is no longer the one we wrote is somebody's later wish, and stays.
-        if node.scale_down_disabled.as_ref().is_some_and(|value| value.raw() == "true") {
-            patch = match &node.scale_down_before {
-                Some(former) => patch.set(ANNOTATION_SCALE_DOWN_DISABLED, former.raw()),
-                None => patch.unset(ANNOTATION_SCALE_DOWN_DISABLED),
-            };
-        }
-        if let Some(reboot) = &write.last_reboot {
-            patch = patch.set(ANNOTATION_LAST_REBOOT, encode_last_reboot(reboot));
-        }
-        self.patch_node(format!("uncordon node {}", node.name), node, patch).await
+        self.patch_node(format!("uncordon node {}", node.name), node, uncordon_patch(node, write)).await
     }
 
     async fn evict(&self, _permit: Permit, pod: &Pod, grace: Grace) -> Result<Eviction, ActError> {
         let operation = format!("evict pod {}", pod.key);
         let (namespace, name) = (&pod.key.namespace, &pod.key.name);
-        let mut options = json!({ "preconditions": { "uid": pod.uid.as_str() } });
-        if let Grace::Fixed(grace) = grace {
-            // Zero would kill without notice, which nobody has asked for.
-            options["gracePeriodSeconds"] = json!(grace.as_secs().max(1));
-        }
         let change = Change {
             operation: &operation,
             method: Method::POST,
             target: Target::new(format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction"))
                 .with("fieldValidation", "Strict"),
             content_type: JSON,
-            body: json!({
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": { "name": name.as_str(), "namespace": namespace.as_str() },
-                "deleteOptions": options,
-            }),
+            body: eviction(pod, grace),
             namespace: Some(namespace),
         };
         let answer = self.change(change).await?;
@@ -275,24 +315,12 @@ impl ClusterActs for KubernetesCluster {
 #[async_trait]
 impl NodeReports for KubernetesCluster {
     async fn write_report(&self, node: &NodeName, report: &ReportWrite) -> Result<(), ActError> {
-        let patch = match &report.reboot {
-            ReportedReboot::Required(reason) => {
-                NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "true").set(ANNOTATION_REBOOT_REASON, reason.raw())
-            }
-            ReportedReboot::NotRequired => {
-                NodePatch::default().set(ANNOTATION_REBOOT_REQUIRED, "false").unset(ANNOTATION_REBOOT_REASON)
-            }
-        };
-        let patch = patch
-            .set(ANNOTATION_BOOT_ID, report.boot_id.as_str())
-            .set(ANNOTATION_BOOTED_AT, report.booted_at.to_string())
-            .set(ANNOTATION_REPORTED_AT, report.reported_at.to_string());
         let change = Change {
             operation: &format!("write the report of node {node}"),
             method: Method::PATCH,
             target: Target::new(format!("/api/v1/nodes/{node}")).with("fieldManager", AGENT_MANAGER),
             content_type: MERGE_PATCH,
-            body: patch.body(None),
+            body: report_patch(report),
             namespace: None,
         };
         self.change(change).await.map(|_| ())

@@ -76,6 +76,40 @@ fn written(answer: &Answer, operation: &str) -> Result<LeaseRead, ActError> {
     })
 }
 
+/// A new lock.
+pub(super) fn new_lease(holder: &RunId, now: Timestamp) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": LEASE_NAME, "namespace": MANAGED_NAMESPACE },
+        "spec": {
+            "holderIdentity": holder.as_str(),
+            "leaseDurationSeconds": LEASE_DURATION.as_secs(),
+            "acquireTime": micro(now),
+            "renewTime": micro(now),
+        },
+    })
+}
+
+/// The patch that renews the lock, takes it over or gives it back, guarded by the version that was read.
+pub(super) fn lease_patch(read: &LeaseRead, holder: Option<&RunId>, now: Timestamp) -> Value {
+    let mut spec = json!({
+        "holderIdentity": holder.map_or(Value::Null, |holder| json!(holder.as_str())),
+        "leaseDurationSeconds": LEASE_DURATION.as_secs(),
+        "renewTime": micro(now),
+    });
+    let same = read.holder.as_ref().map(Foreign::raw) == holder.map(RunId::as_str);
+    if !same && holder.is_some() {
+        spec["acquireTime"] = json!(micro(now));
+    }
+    json!({ "metadata": { "resourceVersion": &*read.resource_version }, "spec": spec })
+}
+
+/// Reads the lock.
+pub(super) fn lease(object: &Value) -> Option<LeaseRead> {
+    Lease::deserialize(object).ok().map(LeaseRead::from)
+}
+
 #[async_trait]
 impl LockActs for KubernetesCluster {
     async fn read_lease(&self) -> Result<Option<LeaseRead>, ReadError> {
@@ -90,17 +124,7 @@ impl LockActs for KubernetesCluster {
             method: Method::POST,
             target: Target::new(path()).with("fieldManager", FIELD_MANAGER),
             content_type: JSON,
-            body: json!({
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": { "name": LEASE_NAME, "namespace": MANAGED_NAMESPACE },
-                "spec": {
-                    "holderIdentity": holder.as_str(),
-                    "leaseDurationSeconds": LEASE_DURATION.as_secs(),
-                    "acquireTime": micro(now),
-                    "renewTime": micro(now),
-                },
-            }),
+            body: new_lease(holder, now),
             namespace: None,
         };
         written(&self.change(change).await?, operation)
@@ -116,21 +140,12 @@ impl LockActs for KubernetesCluster {
             Some(_) => "renew the lock",
             None => "release the lock",
         };
-        let mut spec = json!({
-            "holderIdentity": holder.map_or(Value::Null, |holder| json!(holder.as_str())),
-            "leaseDurationSeconds": LEASE_DURATION.as_secs(),
-            "renewTime": micro(now),
-        });
-        let same = read.holder.as_ref().map(Foreign::raw) == holder.map(RunId::as_str);
-        if !same && holder.is_some() {
-            spec["acquireTime"] = json!(micro(now));
-        }
         let change = Change {
             operation,
             method: Method::PATCH,
             target: Target::new(format!("{}/{LEASE_NAME}", path())).with("fieldManager", FIELD_MANAGER),
             content_type: "application/merge-patch+json",
-            body: json!({ "metadata": { "resourceVersion": &*read.resource_version }, "spec": spec }),
+            body: lease_patch(read, holder, now),
             namespace: None,
         };
         written(&self.change(change).await?, operation)

@@ -4,6 +4,8 @@
 //! by hand on `kube`'s client, which is used for what it is good at: kubeconfig, credentials, TLS. Its retries are off,
 //! its eviction is not used, and its reading of errors is not used either.
 
+pub mod json;
+
 mod access;
 mod acts;
 mod annotation;

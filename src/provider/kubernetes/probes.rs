@@ -15,7 +15,9 @@ use super::manifest::{self, NODE_ACCOUNT};
 use super::transport::{JSON, READ_DEADLINE, Target as Request};
 use crate::model::{Foreign, MANAGED_NAMESPACE};
 use crate::provider::right::{Place, Target};
-use crate::provider::{ActError, BaseObject, BaseState, ClockRead, Probes, ReadError, RebootPod, Refusal, clock};
+use crate::provider::{
+    ActError, BaseObject, BaseState, ClockRead, Inquiries, Probes, ReadError, RebootPod, Refusal, clock,
+};
 
 /// The label that says which pods a namespace admits, and the value without which a reboot pod is refused.
 const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "privileged");
@@ -46,7 +48,10 @@ impl Probes for KubernetesCluster {
             answer => answer,
         }
     }
+}
 
+#[async_trait]
+impl Inquiries for KubernetesCluster {
     async fn clock(&self) -> Result<Option<ClockRead>, ReadError> {
         let operation = "read the clock of the API server";
         let before = clock::now();

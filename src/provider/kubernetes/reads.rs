@@ -218,6 +218,24 @@ impl RebootPodRead {
     }
 }
 
+/// How a reboot pod stands, by its object.
+pub(super) fn reboot_pod_state(object: &serde_json::Value) -> Option<RebootPodState> {
+    RebootPodRead::deserialize(object).ok().map(RebootPodRead::state)
+}
+
+/// When a node's lease was renewed last, by its object.
+pub(super) fn renewal(object: &serde_json::Value) -> Option<NodeLease> {
+    let lease = LeaseRenewal::deserialize(object).ok()?;
+    let renewed = lease.spec.and_then(|spec| spec.renew_time);
+    Some(NodeLease { renewed_at: renewed.and_then(|time| time.timestamp()) })
+}
+
+/// The CSI drivers that a CSINode names.
+pub(super) fn drivers(object: &serde_json::Value) -> BTreeSet<Foreign> {
+    let drivers = CsiNode::deserialize(object).ok().and_then(|node| node.spec).and_then(|spec| spec.drivers);
+    drivers.unwrap_or_default().into_iter().map(|driver| Foreign::new(driver.name)).collect()
+}
+
 #[async_trait]
 impl ClusterReads for KubernetesCluster {
     fn via(&self) -> Foreign {

@@ -25,7 +25,7 @@ pub(super) fn ready(pod: &PlacedPod) -> Result<(), Unready> {
 }
 
 /// The filters in the scheduler's order; the first that objects ends it.
-pub(super) fn check(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> Option<Vec<Obstacle>> {
+pub(super) fn check(pod: &PlacedPod, site: &Site, scene: &Scene) -> Option<Vec<Obstacle>> {
     unschedulable(pod, site)
         .or_else(|| taints(pod, site))
         .or_else(|| affinity(pod, site))
@@ -34,12 +34,15 @@ pub(super) fn check(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> Opti
         .or_else(|| volumes(pod, site, scene))
 }
 
-fn unschedulable(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+fn unschedulable(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    if !site.place.unschedulable {
+        return None;
+    }
     let taint = Taint { key: CORDON_TAINT.into(), value: "".into(), effect: TaintEffect::NoSchedule };
-    (site.place.unschedulable && !pod.tolerates(&taint)).then(|| vec![Obstacle::Unschedulable])
+    (!pod.tolerates(&taint)).then(|| vec![Obstacle::Unschedulable])
 }
 
-fn taints(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+fn taints(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
     site.place
         .taints
         .iter()
@@ -47,11 +50,11 @@ fn taints(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
         .map(|taint| vec![Obstacle::Taint(taint.clone())])
 }
 
-fn affinity(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
-    (!pod.wants(site.place)).then(|| vec![Obstacle::Affinity])
+fn affinity(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    (!pod.wants(&site.place)).then(|| vec![Obstacle::Affinity])
 }
 
-fn ports(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+fn ports(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
     let taken = |wanted| {
         site.pods
             .iter()
@@ -61,7 +64,7 @@ fn ports(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
     pod.ports.iter().any(taken).then(|| vec![Obstacle::Ports])
 }
 
-fn resources(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+fn resources(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
     let itself = site.pods.iter().any(|other| other.uid == pod.uid);
     let obstacles: Vec<Obstacle> = pod
         .requests
@@ -83,7 +86,7 @@ fn resources(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
     (!obstacles.is_empty()).then_some(obstacles)
 }
 
-fn volumes(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> Option<Vec<Obstacle>> {
+fn volumes(pod: &PlacedPod, site: &Site, scene: &Scene) -> Option<Vec<Obstacle>> {
     let bound = |pod: &PlacedPod| -> Vec<(Arc<str>, Option<Arc<str>>)> {
         let volumes = pod.volumes.iter().filter_map(|need| match need {
             VolumeNeed::Bound { volume, driver, .. } => Some((Arc::clone(volume), driver.clone())),

@@ -9,11 +9,11 @@ mod scene;
 
 pub use scene::{Scene, Site};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{NodeName, PlacedPod, Taint};
+use crate::model::{NodeName, NodeTerm, PlacedPod, Taint};
 
 /// Why a node will not take a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,15 +118,13 @@ impl Fit {
 ///
 /// # Errors
 /// [`Unready`] where no node is tried at all.
-pub fn fit(pod: &PlacedPod, scene: &Scene<'_>) -> Result<Fit, Unready> {
+pub fn fit(pod: &PlacedPod, scene: &Scene) -> Result<Fit, Unready> {
     filters::ready(pod)?;
     let spread = peers::SpreadCounts::new(pod, scene);
     let near = peers::Neighbours::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
     for site in scene.sites() {
-        let obstacles =
-            filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site));
-        match obstacles {
+        match obstacles(pod, site, scene, &spread, &near) {
             Some(obstacles) => {
                 fit.obstacles.insert(site.place.name.clone(), obstacles);
             }
@@ -134,6 +132,60 @@ pub fn fit(pod: &PlacedPod, scene: &Scene<'_>) -> Result<Fit, Unready> {
         }
     }
     Ok(fit)
+}
+
+/// As [`fit`], but content with so many feasible nodes, tried from `start` on: the scheduler, too, looks at a share of a
+/// large cluster only. Where fewer are feasible all nodes were tried.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize) -> Result<Fit, Unready> {
+    filters::ready(pod)?;
+    let spread = peers::SpreadCounts::new(pod, scene);
+    let near = peers::Neighbours::new(pod, scene);
+    let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
+    // A pod that names its nodes, as those of DaemonSets do, needs no other to be tried.
+    for site in named(pod).into_iter().filter_map(|name| scene.site(name)) {
+        if obstacles(pod, site, scene, &spread, &near).is_none() {
+            fit.feasible.push(site.place.name.clone());
+        }
+    }
+    if !fit.feasible.is_empty() {
+        return Ok(fit);
+    }
+    for site in scene.sites_from(start) {
+        match obstacles(pod, site, scene, &spread, &near) {
+            Some(obstacles) => {
+                fit.obstacles.insert(site.place.name.clone(), obstacles);
+            }
+            None => fit.feasible.push(site.place.name.clone()),
+        }
+        if fit.feasible.len() >= enough {
+            break;
+        }
+    }
+    Ok(fit)
+}
+
+/// The nodes that a pod's node affinity names, where every term of it names some.
+fn named(pod: &PlacedPod) -> BTreeSet<&str> {
+    let terms = pod.required.as_deref().unwrap_or_default();
+    let names = |term: &'_ NodeTerm| term.fields.iter().any(|field| field.among);
+    if !terms.iter().all(names) {
+        return BTreeSet::new();
+    }
+    let fields = terms.iter().flat_map(|term| &term.fields).filter(|field| field.among);
+    fields.flat_map(|field| &field.names).map(AsRef::as_ref).collect()
+}
+
+fn obstacles(
+    pod: &PlacedPod,
+    site: &Site,
+    scene: &Scene,
+    spread: &peers::SpreadCounts<'_>,
+    near: &peers::Neighbours,
+) -> Option<Vec<Obstacle>> {
+    filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(super) struct SpreadCounts<'a> {
 }
 
 impl<'a> SpreadCounts<'a> {
-    pub(super) fn new(pod: &'a PlacedPod, scene: &Scene<'_>) -> Self {
+    pub(super) fn new(pod: &'a PlacedPod, scene: &Scene) -> Self {
         let required: Vec<&Spread> = pod.spread.iter().filter(|spread| spread.required).collect();
         let constraints = required
             .iter()
@@ -41,7 +41,7 @@ impl<'a> SpreadCounts<'a> {
         Self { constraints }
     }
 
-    pub(super) fn check(&self, pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+    pub(super) fn check(&self, pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
         for (spread, domains) in &self.constraints {
             let Some(value) = site.place.labels.get(&spread.topology) else {
                 return Some(vec![Obstacle::SpreadLabel(Arc::clone(&spread.topology))]);
@@ -62,8 +62,8 @@ impl<'a> SpreadCounts<'a> {
 
 /// Whether a node is a domain at all for this constraint. A cordoned node is, unless `nodeTaintsPolicy` is `Honor`: it
 /// stays one with no pods, which can make the replacements of a drain unschedulable.
-fn counts(pod: &PlacedPod, spread: &Spread, site: &Site<'_>) -> bool {
-    let affine = !spread.honour_affinity || pod.wants(site.place);
+fn counts(pod: &PlacedPod, spread: &Spread, site: &Site) -> bool {
+    let affine = !spread.honour_affinity || pod.wants(&site.place);
     let tolerated = !spread.honour_taints
         || site.place.taints.iter().all(|taint| taint.effect == TaintEffect::PreferNoSchedule || pod.tolerates(taint));
     affine && tolerated
@@ -84,14 +84,16 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    pub(super) fn new(pod: &PlacedPod, scene: &Scene<'_>) -> Self {
+    pub(super) fn new(pod: &PlacedPod, scene: &Scene) -> Self {
         let mut near: Vec<BTreeSet<Domain>> = vec![BTreeSet::new(); pod.near.len()];
         let mut apart = BTreeSet::new();
         let mut kept = BTreeSet::new();
-        let domain = |site: &Site<'_>, topology: &Arc<str>| -> Option<Domain> {
+        let domain = |site: &Site, topology: &Arc<str>| -> Option<Domain> {
             site.place.labels.get(topology).map(|value| (Arc::clone(topology), Arc::clone(value)))
         };
-        for site in scene.sites() {
+        // Where nobody cares who is near, nobody has to look.
+        let cares = scene.is_shy() || !pod.near.is_empty() || !pod.apart.is_empty();
+        for site in scene.sites().filter(|_| cares) {
             for other in site.pods.iter().filter(|other| other.uid != pod.uid) {
                 // As in the scheduler, a pod is a neighbour for affinity only where it matches all terms.
                 if pod.near.iter().all(|term| meant(term, other)) {
@@ -109,7 +111,7 @@ impl Neighbours {
         Self { near, apart, kept, first }
     }
 
-    pub(super) fn check(&self, pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
+    pub(super) fn check(&self, pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
         let labels = &site.place.labels;
         let here = |(topology, value): &Domain| labels.get(topology) == Some(value);
         let labelled = pod.near.iter().all(|term| labels.contains_key(&term.topology));

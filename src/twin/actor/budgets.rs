@@ -12,20 +12,29 @@ use crate::rules::budget::{Controller, DISRUPTED_FOR, Member, count, still_disru
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, set, set_condition, stamp, unset};
 use crate::twin::store::Store;
-use crate::twin::view;
 use crate::twin::world::World;
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
+    for key in world.work.budgets.take(world.now) {
+        let next = recount(world, &key);
+        world.work.budgets.unmark(&key);
+        world.work.budgets.again(&key, next);
+    }
+    world.work.budgets.next()
+}
+
+/// Counts one budget. Returns when it has to be counted again even if nothing changes.
+fn recount(world: &mut World, key: &Key) -> Option<Timestamp> {
     let now = world.now;
-    let keys: Vec<Key> = world.store.entries(Kind::PodDisruptionBudget).map(|(key, _)| key.clone()).collect();
     let mut next = None;
-    for key in keys {
-        let Some(object) = world.store.get(&key) else { continue };
-        let Ok(budget) = view::budget(object) else { continue };
-        let members: Vec<Member> = world
-            .store
-            .all(Kind::Pod)
-            .filter(|pod| pod.namespace() == key.namespace && view::selects(budget.selector.as_ref(), pod))
+    {
+        let object = world.object(key)?;
+        let covered = world.covered.get(key)?;
+        let spec = covered.budget.spec;
+        let members: Vec<Member> = covered
+            .pods
+            .iter()
+            .filter_map(|pod| world.store.get(pod))
             .map(|pod| Member {
                 name: pod.name().into(),
                 ready: pod.is_true("Ready"),
@@ -41,8 +50,8 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
         for at in disrupted.values() {
             next = sooner(next, Some(later(*at, DISRUPTED_FOR)));
         }
-        let counted = count(budget.spec, &members, &disrupted, now);
-        world.edit(&key, |object| match &counted {
+        let counted = count(spec, &members, &disrupted, now);
+        world.edit(key, |object| match &counted {
             Ok(count) => {
                 set(object, "/status/expectedPods", count.expected);
                 set(object, "/status/desiredHealthy", count.desired);

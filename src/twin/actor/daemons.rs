@@ -1,11 +1,12 @@
 //! DaemonSets: one pod on every node that takes it, cordoned ones too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::deployments::{keys, pod_of, pods_of};
-use crate::model::TaintEffect;
+use super::deployments::pod_of;
+use crate::model::{Place, PlacedPod, TaintEffect};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, list, set};
 use crate::twin::view;
@@ -21,67 +22,119 @@ const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
 
-pub(super) fn run(world: &mut World) {
-    for key in keys(world, Kind::DaemonSet) {
-        daemon_set(world, &key);
+/// What a DaemonSet has on each node.
+#[derive(Debug, Clone)]
+pub(in crate::twin) struct Daemons {
+    uid: String,
+    template: Value,
+    /// Its pod as any node would get it; `None` where it cannot be understood.
+    probe: Option<PlacedPod>,
+    on: BTreeMap<String, Daemon>,
+}
+
+/// What a DaemonSet has on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Daemon {
+    wanted: bool,
+    present: bool,
+    ready: bool,
+}
+
+/// Looks at DaemonSets that have changed, on all nodes; at all of them on nodes that have; and at single ones on single
+/// nodes.
+pub(super) fn run(world: &mut World, changed: &BTreeSet<Key>) {
+    let nodes = std::mem::take(&mut world.work.daemon_nodes);
+    let mut due: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
+    for (key, node) in std::mem::take(&mut world.work.daemon_pods) {
+        due.entry(key).or_default().insert(node);
+    }
+    if !nodes.is_empty() {
+        let all: Vec<Key> = world.store.entries(Kind::DaemonSet).map(|(key, _)| key.clone()).collect();
+        for key in all {
+            due.entry(key).or_default().extend(nodes.iter().cloned());
+        }
+    }
+    for key in changed {
+        due.entry(key.clone()).or_default();
+    }
+    for (key, nodes) in due {
+        daemon_set(world, &key, nodes);
+        world.work.workloads.unmark(&key);
     }
 }
 
-fn daemon_set(world: &mut World, key: &Key) {
-    let Some(owner) = world.object(key) else { return };
-    let nodes: Vec<String> = world.store.all(Kind::Node).map(|node| node.name().to_owned()).collect();
-    let pods = pods_of(world, &key.namespace, owner.uid());
-    let mut by_node: BTreeMap<String, Vec<(Key, std::sync::Arc<Value>)>> = BTreeMap::new();
-    for (pod_key, pod) in pods {
-        let node = pod_node(&pod).to_owned();
-        by_node.entry(node).or_default().push((pod_key, pod));
-    }
-    let mut wanted = BTreeSet::new();
-    for node in &nodes {
-        let pod = daemon_pod(&owner, node);
-        let present = by_node.get(node);
-        let (here, stays) = eligible(world, &pod, node);
-        if here {
-            wanted.insert(node.clone());
-        }
-        match present {
-            None if here => {
-                // Where it cannot be made now, it is tried again at the next change.
-                let _ = world.create(Kind::Pod, pod);
-            }
-            Some(present) => {
-                for (pod_key, pod) in present {
-                    // One that has ended is made anew; one that its node no longer takes goes.
-                    if !pod.is_terminating() && (pod.is_finished() || !stays) {
-                        world.begin_deletion(pod_key, None);
-                    }
-                }
-            }
-            None => {}
-        }
-    }
-    let count = |all: bool| {
-        wanted
-            .iter()
-            .filter(|node| {
-                by_node.get(*node).is_some_and(|pods| pods.iter().any(|(_, pod)| all || pod.is_true("Ready")))
-            })
-            .count()
+fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<String>) {
+    let Some(owner) = world.object(key) else {
+        world.daemons.remove(key);
+        return;
     };
+    if owner.is_terminating() {
+        return;
+    }
+    let known = world
+        .daemons
+        .remove(key)
+        .filter(|known| known.uid == owner.uid() && known.template == *owner.at("/spec/template"));
+    let mut daemons = match known {
+        Some(known) => known,
+        None => {
+            nodes.extend(world.store.all(Kind::Node).map(|node| node.name().to_owned()));
+            let template = owner.at("/spec/template").clone();
+            let probe = probe(&owner, world);
+            Daemons { uid: owner.uid().to_owned(), template, probe, on: BTreeMap::new() }
+        }
+    };
+    for node in nodes {
+        match on_node(world, &owner, daemons.probe.as_ref(), &node) {
+            Some(daemon) => daemons.on.insert(node, daemon),
+            None => daemons.on.remove(&node),
+        };
+    }
+    let count = |what: fn(&Daemon) -> bool| daemons.on.values().filter(|daemon| daemon.wanted && what(daemon)).count();
+    let (wanted, present, ready) = (count(|_| true), count(|daemon| daemon.present), count(|daemon| daemon.ready));
+    world.daemons.insert(key.clone(), daemons);
     world.edit(key, |object| {
-        set(object, "/status/desiredNumberScheduled", wanted.len());
-        set(object, "/status/currentNumberScheduled", count(true));
-        set(object, "/status/updatedNumberScheduled", count(true));
+        set(object, "/status/desiredNumberScheduled", wanted);
+        set(object, "/status/currentNumberScheduled", present);
+        set(object, "/status/updatedNumberScheduled", present);
         set(object, "/status/numberMisscheduled", 0);
-        set(object, "/status/numberReady", count(false));
-        set(object, "/status/numberAvailable", count(false));
+        set(object, "/status/numberReady", ready);
+        set(object, "/status/numberAvailable", ready);
         let generation = object.number("/metadata/generation").unwrap_or(0);
         set(object, "/status/observedGeneration", generation);
     });
 }
 
+/// Makes or ends the pod on one node. `None` where the node is gone.
+fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &str) -> Option<Daemon> {
+    let object = world.object(&Key::cluster(Kind::Node, node))?;
+    let (here, stays) = match (view::place(&object, &world.store), probe) {
+        (Ok(place), Some(probe)) => eligible(probe, &place),
+        _ => (false, true),
+    };
+    let pods: Vec<(Key, Arc<Value>)> = world
+        .store
+        .pods_on(node)
+        .chain(world.store.pods_on(""))
+        .filter(|(_, pod)| pod.is_controlled_by(owner.uid()) && pod_node(pod) == node)
+        .map(|(key, pod)| (key.clone(), Arc::clone(pod)))
+        .collect();
+    if pods.is_empty() && here {
+        // Where it cannot be made now, it is tried again at the next change.
+        let _ = world.create(Kind::Pod, daemon_pod(owner, node));
+    }
+    for (key, pod) in &pods {
+        // One that has ended is made anew; one that its node no longer takes goes.
+        if !pod.is_terminating() && (pod.is_finished() || !stays) {
+            world.begin_deletion(key, None);
+        }
+    }
+    let ready = pods.iter().any(|(_, pod)| pod.is_true("Ready"));
+    Some(Daemon { wanted: here, present: !pods.is_empty(), ready })
+}
+
 /// The node that a pod of a DaemonSet is bound to, or made for.
-fn pod_node(pod: &Value) -> &str {
+pub(in crate::twin) fn pod_node(pod: &Value) -> &str {
     const TERMS: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
     match pod.text("/spec/nodeName") {
         "" => pod.text(&format!("{TERMS}/0/matchFields/0/values/0")),
@@ -89,23 +142,31 @@ fn pod_node(pod: &Value) -> &str {
     }
 }
 
+/// Its pod as any node would get it, without the name of one.
+fn probe(owner: &Value, world: &World) -> Option<PlacedPod> {
+    let mut pod = pod_of(owner);
+    tolerate(&mut pod);
+    set(&mut pod, "/metadata/name", "probe");
+    set(&mut pod, "/metadata/uid", "probe");
+    view::placed(&pod, &world.store).ok()
+}
+
 /// Whether a node gets such a pod, and whether one that runs there may stay.
-fn eligible(world: &World, pod: &Value, node: &str) -> (bool, bool) {
-    let Some(object) = world.store.get(&Key::cluster(Kind::Node, node)) else { return (false, false) };
-    let mut probe = pod.clone();
-    set(&mut probe, "/metadata/name", "probe");
-    set(&mut probe, "/metadata/uid", "probe");
-    let (Ok(place), Ok(placed)) = (view::place(object, &world.store), view::placed(&probe, &world.store)) else {
-        return (false, true);
-    };
+fn eligible(probe: &PlacedPod, place: &Place) -> (bool, bool) {
     let untolerated = |effects: &[TaintEffect]| {
-        place.taints.iter().any(|taint| effects.contains(&taint.effect) && !placed.tolerates(taint))
+        place.taints.iter().any(|taint| effects.contains(&taint.effect) && !probe.tolerates(taint))
     };
-    let wanted = placed.wants(&place);
+    let wanted = probe.wants(place);
     (
         wanted && !untolerated(&[TaintEffect::NoSchedule, TaintEffect::NoExecute]),
         wanted && !untolerated(&[TaintEffect::NoExecute]),
     )
+}
+
+fn tolerate(pod: &mut Value) {
+    for (key, effect) in TOLERATED {
+        list(pod, "/spec/tolerations").push(json!({ "key": key, "operator": "Exists", "effect": effect }));
+    }
 }
 
 fn daemon_pod(owner: &Value, node: &str) -> Value {
@@ -120,8 +181,6 @@ fn daemon_pod(owner: &Value, node: &str) -> Value {
         set(term, "/matchFields", field.clone());
     }
     set(&mut pod, &format!("{REQUIRED}/nodeSelectorTerms"), Value::Array(terms));
-    for (key, effect) in TOLERATED {
-        list(&mut pod, "/spec/tolerations").push(json!({ "key": key, "operator": "Exists", "effect": effect }));
-    }
+    tolerate(&mut pod);
     pod
 }

@@ -9,26 +9,12 @@ use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, map, place, set, unset};
 use crate::twin::world::{World, owner_reference};
 
-pub(super) fn run(world: &mut World) {
-    for key in keys(world, Kind::Deployment) {
-        deployment(world, &key);
-    }
-    for key in keys(world, Kind::ReplicaSet) {
-        replica_set(world, &key);
-    }
-}
-
-/// The objects of a kind that are there and not being deleted.
-pub(super) fn keys(world: &World, kind: Kind) -> Vec<Key> {
-    world.store.entries(kind).filter(|(_, object)| !object.is_terminating()).map(|(key, _)| key.clone()).collect()
-}
-
-/// The keys of the pods that an object controls.
+/// The pods that an object controls, with their keys.
 pub(super) fn pods_of(world: &World, namespace: &str, uid: &str) -> Vec<(Key, std::sync::Arc<Value>)> {
     world
         .store
-        .entries(Kind::Pod)
-        .filter(|(key, pod)| key.namespace == namespace && pod.is_controlled_by(uid))
+        .owned(uid)
+        .filter(|(key, pod)| key.kind == Kind::Pod && key.namespace == namespace && pod.is_controlled_by(uid))
         .map(|(key, pod)| (key.clone(), std::sync::Arc::clone(pod)))
         .collect()
 }
@@ -64,7 +50,7 @@ fn template_hash(template: &Value) -> String {
     name
 }
 
-fn deployment(world: &mut World, key: &Key) {
+pub(super) fn deployment(world: &mut World, key: &Key) {
     const HASH: &str = "pod-template-hash";
     let Some(deployment) = world.object(key) else { return };
     let hash = template_hash(deployment.at("/spec/template"));
@@ -89,8 +75,10 @@ fn deployment(world: &mut World, key: &Key) {
     }
     let sets: Vec<(Key, bool)> = world
         .store
-        .entries(Kind::ReplicaSet)
-        .filter(|(other, set)| other.namespace == key.namespace && set.is_controlled_by(deployment.uid()))
+        .owned(deployment.uid())
+        .filter(|(other, set)| {
+            other.kind == Kind::ReplicaSet && other.namespace == key.namespace && set.is_controlled_by(deployment.uid())
+        })
         .map(|(other, _)| (other.clone(), *other == current))
         .collect();
     for (other, is_current) in sets {
@@ -123,7 +111,7 @@ pub(super) fn copy_count(object: &mut Value, name: &str, count: Option<i64>) {
     }
 }
 
-fn replica_set(world: &mut World, key: &Key) {
+pub(super) fn replica_set(world: &mut World, key: &Key) {
     let Some(owner) = world.object(key) else { return };
     let wanted = usize::try_from(owner.number("/spec/replicas").unwrap_or(1)).unwrap_or(0);
     let mut active: Vec<_> = pods_of(world, &key.namespace, owner.uid())

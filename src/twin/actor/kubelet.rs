@@ -22,25 +22,27 @@ const REPORT_EVERY: SignedDuration = SignedDuration::from_hours(6);
 const LEASE_SECONDS: i64 = 40;
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
-    let nodes: Vec<(Key, String)> =
-        world.store.entries(Kind::Node).map(|(key, node)| (key.clone(), node.uid().to_owned())).collect();
-    let mut machines = std::mem::take(&mut world.machines);
-    machines.retain(|name, machine| nodes.iter().any(|(key, uid)| key.name == *name && *uid == machine.uid));
-    let mut next = None;
-    for (key, _) in &nodes {
-        let Some(node) = world.object(key) else { continue };
-        let mut machine = match machines.remove(&key.name) {
+    let now = world.now;
+    for name in world.work.machines.take(now) {
+        let key = Key::cluster(Kind::Node, &name);
+        let known = world.machines.remove(&name);
+        let Some(node) = world.object(&key) else { continue };
+        let mut machine = match known.filter(|machine| machine.uid == node.uid()) {
             Some(machine) => machine,
-            None => {
-                let now = world.now;
-                Machine::new(&node, || world.uuid(), now)
-            }
+            None => Machine::new(&node, || world.uuid(), now),
         };
-        next = sooner(next, step(world, key, &mut machine));
-        machines.insert(key.name.clone(), machine);
+        let next = step(world, &key, &mut machine);
+        world.machines.insert(name.clone(), machine);
+        // It has done all that its own writes could ask of it.
+        world.work.machines.unmark(&name);
+        world.work.machines.again(&name, next);
     }
-    world.machines = machines;
-    next
+    for key in world.work.pods.take(now) {
+        let next = keep_pod(world, &key);
+        world.work.pods.unmark(&key);
+        world.work.pods.again(&key, next);
+    }
+    sooner(world.work.machines.next(), world.work.pods.next())
 }
 
 /// Does what is due on one machine. Returns when something is due next.
@@ -54,7 +56,6 @@ fn step(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
     }
     let mut next = keep_status(world, key, machine);
     next = sooner(next, keep_report(world, key, machine));
-    next = sooner(next, keep_pods(world, key, machine));
     sooner(next, obey(world, key, machine))
 }
 
@@ -69,9 +70,11 @@ fn come_up(world: &mut World, key: &Key, machine: &mut Machine) {
     machine.last_lease = None;
     machine.boot =
         Boot { id: world.uuid(), at: now, ready_at: later(now, ready_after), again: true, shown: false, told: false };
-    let never: Vec<String> = world
-        .store
-        .all(Kind::Pod)
+    let pods: Vec<(Key, std::sync::Arc<Value>)> =
+        world.store.pods_on(&key.name).map(|(key, pod)| (key.clone(), std::sync::Arc::clone(pod))).collect();
+    let never: Vec<String> = pods
+        .iter()
+        .map(|(_, pod)| pod)
         .filter(|pod| pod.text("/spec/restartPolicy") == "Never" && pod.text("/status/phase") == "Running")
         .map(|pod| pod.uid().to_owned())
         .collect();
@@ -82,6 +85,9 @@ fn come_up(world: &mut World, key: &Key, machine: &mut Machine) {
             pod.restarts += 1;
             pod.since = now;
         }
+    }
+    for (pod, _) in pods {
+        world.work.pods.mark(pod);
     }
 }
 
@@ -241,35 +247,32 @@ fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     Some(later(now, REPORT_EVERY))
 }
 
-fn keep_pods(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp> {
+/// Brings one pod up to date. Returns when something is due next.
+fn keep_pod(world: &mut World, key: &Key) -> Option<Timestamp> {
     let now = world.now;
     let delays = world.delays;
-    let node = world.object(key)?;
-    let bound: Vec<(Key, std::sync::Arc<Value>)> = world
-        .store
-        .entries(Kind::Pod)
-        .filter(|(_, pod)| pod.text("/spec/nodeName") == key.name)
-        .map(|(key, pod)| (key.clone(), std::sync::Arc::clone(pod)))
-        .collect();
-    machine.pods.retain(|uid, _| bound.iter().any(|(_, pod)| pod.uid() == uid));
-    let mut next = None;
-    for (pod_key, pod) in bound {
-        let run = machine.pods.entry(pod.uid().to_owned()).or_insert_with(|| PodRun {
-            since: now,
-            stopping: None,
-            restarts: 0,
-            lost: false,
-        });
-        if pod.is_terminating() && run.stopping.is_none() {
-            run.stopping = Some(now);
-        }
-        let mut wanted = (*pod).clone();
-        next = sooner(next, bring(&mut wanted, run, &node, &delays, now));
-        let over = wanted.is_finished() || wanted.text("/status/phase") != "Running";
-        world.write(&pod_key, wanted);
-        if pod.is_terminating() && over {
-            world.end(&pod_key);
-        }
+    let pod = world.object(key)?;
+    let name = pod.text("/spec/nodeName");
+    let node = world.object(&Key::cluster(Kind::Node, name))?;
+    // While a machine is dark nothing happens to its pods; all of them are looked at when it comes up.
+    let machine = world.machines.get_mut(name).filter(|machine| machine.is_up())?;
+    let run = machine.pods.entry(pod.uid().to_owned()).or_insert_with(|| PodRun {
+        // One that ran before anybody looked goes on.
+        since: pod.time("/status/startTime").unwrap_or(now),
+        stopping: None,
+        restarts: 0,
+        lost: false,
+    });
+    if pod.is_terminating() && run.stopping.is_none() {
+        run.stopping = Some(now);
+    }
+    let run = run.clone();
+    let mut wanted = (*pod).clone();
+    let next = bring(&mut wanted, &run, &node, &delays, now);
+    let over = wanted.is_finished() || wanted.text("/status/phase") != "Running";
+    world.write(key, wanted);
+    if pod.is_terminating() && over {
+        world.end(key);
     }
     next
 }
@@ -293,6 +296,7 @@ fn obey(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
     machine.obey_at = None;
     machine.dark_until = Some(until);
     // Nothing is written, but whoever counts the node's silence has to begin now.
+    world.work.nodes.mark(key.name.clone());
     world.wake();
     Some(until)
 }
@@ -302,27 +306,59 @@ fn is_asked(world: &World, key: &Key) -> bool {
     let Some(run) = node.annotation(ANNOTATION_RUN).filter(|run| !run.is_empty()) else { return false };
     node.annotation(ANNOTATION_PHASE) == Some(Phase::Reboot.as_str())
         && node.flag("/spec/unschedulable")
-        && world.store.all(Kind::Pod).any(|pod| {
-            pod.text("/spec/nodeName") == key.name
-                && is_reboot(pod)
-                && pod.label(LABEL_RUN) == Some(run)
-                && pod.is_true("Ready")
-                && !pod.is_terminating()
+        && world.store.pods_on(&key.name).any(|(_, pod)| {
+            is_reboot(pod) && pod.label(LABEL_RUN) == Some(run) && pod.is_true("Ready") && !pod.is_terminating()
         })
 }
 
 impl World {
-    /// Brings the leases of the nodes up to now. Kubelets renew them all the time, which nobody sees but who reads.
+    /// Takes a machine down at once, as somebody does who reboots it behind everybody's back. `false` where there is no
+    /// such machine, or it is dark already.
+    pub fn pull_plug(&mut self, node: &str) -> bool {
+        let now = self.now;
+        let key = Key::cluster(Kind::Node, node);
+        let takes = self
+            .store
+            .get(&key)
+            .map_or(self.delays.reboot, |node| asked(sim::REBOOT_TAKES, self.delays.reboot, &[node]));
+        let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.is_up()) else { return false };
+        machine.last_lease = Some(machine.renewed(now));
+        machine.obey_at = None;
+        machine.dark_until = Some(later(now, takes));
+        self.work.machines.mark(node.to_owned());
+        self.work.nodes.mark(node.to_owned());
+        self.wake();
+        true
+    }
+
+    /// Lets a node have a machine of which nothing is heard, since long ago and for ever.
+    pub fn pull_plug_for_good(&mut self, node: &str) {
+        let now = self.now;
+        let Some(object) = self.object(&Key::cluster(Kind::Node, node)) else { return };
+        let mut machine = Machine::new(&object, || self.uuid(), now);
+        machine.last_lease = Some(later(now, -self.delays.node_lost));
+        machine.dark_until = Some(Timestamp::MAX);
+        self.machines.insert(node.to_owned(), machine);
+        self.work.nodes.mark(node.to_owned());
+        self.wake();
+    }
+
+    /// Brings the lease of a node up to now. Kubelets renew them all the time, which nobody sees but who reads.
+    pub(in crate::twin) fn renew_lease(&mut self, node: &str) {
+        let Some(at) = self.machines.get(node).map(|machine| machine.renewed(self.now)) else { return };
+        self.edit(&Key::new(Kind::Lease, "kube-node-lease", node), |lease| {
+            // A lease never goes back, even where a boot moves the beat.
+            if lease.time("/spec/renewTime").is_none_or(|before| before < at) {
+                set(lease, "/spec/renewTime", micro_stamp(at));
+            }
+        });
+    }
+
+    /// Brings the leases of all nodes up to now.
     pub(in crate::twin) fn renew_leases(&mut self) {
-        let renewals: Vec<(String, Timestamp)> =
-            self.machines.iter().map(|(name, machine)| (name.clone(), machine.renewed(self.now))).collect();
-        for (name, at) in renewals {
-            self.edit(&Key::new(Kind::Lease, "kube-node-lease", &name), |lease| {
-                // A lease never goes back, even where a boot moves the beat.
-                if lease.time("/spec/renewTime").is_none_or(|before| before < at) {
-                    set(lease, "/spec/renewTime", micro_stamp(at));
-                }
-            });
+        let nodes: Vec<String> = self.machines.keys().cloned().collect();
+        for node in nodes {
+            self.renew_lease(&node);
         }
     }
 }

@@ -120,6 +120,11 @@ impl Machine {
         self.dark_until.is_none()
     }
 
+    /// Forgets a pod that is gone.
+    pub(in crate::twin) fn forget(&mut self, pod: &str) {
+        self.pods.remove(pod);
+    }
+
     /// Moves every time in it.
     pub(in crate::twin) fn shift(&mut self, by: SignedDuration) {
         let move_by = |at: &mut Timestamp| *at = later(*at, by);

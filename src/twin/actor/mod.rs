@@ -1,5 +1,5 @@
-//! The parts of a cluster that act by themselves. Each looks at the whole state and does what is missing, so that it
-//! needs no memory of how the state came about.
+//! The parts of a cluster that act by themselves. Each looks at what has changed and does what is missing there, so that
+//! it needs no memory of how the state came about.
 
 mod budgets;
 mod collector;
@@ -14,11 +14,18 @@ mod stateful;
 mod volumes;
 mod work;
 
+pub(super) use daemons::{Daemons, pod_node as daemon_node};
 pub(super) use machine::{Machine, sim};
+pub(super) use pod_status::is_reboot;
+pub(super) use scheduler::Placing;
+
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::kind::{Key, Kind};
+use super::object::Look;
 use super::world::World;
 
 /// A part of the cluster that acts by itself; in the order in which they act where several are due at once.
@@ -57,6 +64,22 @@ impl Actor {
         })
     }
 
+    /// Whether there is something that it has not looked at.
+    pub(super) fn is_wanted(self, world: &World) -> bool {
+        let work = &world.work;
+        match self {
+            Actor::Kubelets => work.machines.is_marked() || work.pods.is_marked(),
+            Actor::Budgets => work.budgets.is_marked(),
+            Actor::Scheduler => work.placing && world.store.pods_on("").next().is_some(),
+            Actor::Nodes => work.nodes.is_marked(),
+            Actor::Workloads => {
+                work.workloads.is_marked() || !work.daemon_nodes.is_empty() || !work.daemon_pods.is_empty()
+            }
+            Actor::Volumes => work.volumes,
+            Actor::Collector => work.garbage.is_marked() || !work.leaving.is_empty(),
+        }
+    }
+
     /// Does what is missing now. Returns when it wants to look again even if nothing changes.
     pub(super) fn run(self, world: &mut World) -> Option<Timestamp> {
         match self {
@@ -65,10 +88,7 @@ impl Actor {
             Actor::Scheduler => scheduler::run(world),
             Actor::Nodes => nodes::run(world),
             Actor::Workloads => {
-                deployments::run(world);
-                stateful::run(world);
-                daemons::run(world);
-                work::run(world);
+                workloads(world);
                 None
             }
             Actor::Volumes => volumes::run(world),
@@ -76,6 +96,33 @@ impl Actor {
                 collector::run(world);
                 None
             }
+        }
+    }
+}
+
+/// The controllers of workloads, those first whose objects others come from.
+fn workloads(world: &mut World) {
+    let mut due = world.work.workloads.take(world.now);
+    for kind in [Kind::Deployment, Kind::ReplicaSet, Kind::StatefulSet, Kind::DaemonSet, Kind::Job] {
+        // What the one before has made is looked at at once.
+        due.extend(world.work.workloads.take_where(|key| key.kind == kind));
+        let keys: BTreeSet<Key> = due.iter().filter(|key| key.kind == kind).cloned().collect();
+        if kind == Kind::DaemonSet {
+            daemons::run(world, &keys);
+            continue;
+        }
+        for key in keys {
+            if world.store.get(&key).is_none_or(|object| object.is_terminating()) {
+                continue;
+            }
+            match kind {
+                Kind::Deployment => deployments::deployment(world, &key),
+                Kind::ReplicaSet => deployments::replica_set(world, &key),
+                Kind::StatefulSet => stateful::stateful_set(world, &key),
+                _ => work::job(world, &key),
+            }
+            // It has done all that its own writes could ask of it.
+            world.work.workloads.unmark(&key);
         }
     }
 }

@@ -15,14 +15,15 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
-    let keys: Vec<Key> = world.store.entries(Kind::Node).map(|(key, _)| key.clone()).collect();
-    let mut next = None;
-    for key in keys {
-        next = sooner(next, give_up(world, &key));
+    for name in world.work.nodes.take(world.now) {
+        let key = Key::cluster(Kind::Node, &name);
+        let mut next = give_up(world, &key);
         taint(world, &key);
         next = sooner(next, expel(world, &key));
+        world.work.nodes.unmark(&name);
+        world.work.nodes.again(&name, next);
     }
-    next
+    world.work.nodes.next()
 }
 
 /// Calls a node Unknown whose kubelet has been silent for too long.
@@ -43,12 +44,8 @@ fn give_up(world: &mut World, key: &Key) -> Option<Timestamp> {
             set_condition(node, &Condition { kind, status: "Unknown", reason: "NodeStatusUnknown", message }, now);
         }
     });
-    let pods: Vec<Key> = world
-        .store
-        .entries(Kind::Pod)
-        .filter(|(_, pod)| pod.text("/spec/nodeName") == key.name && pod.is_true("Ready"))
-        .map(|(key, _)| key.clone())
-        .collect();
+    let pods: Vec<Key> =
+        world.store.pods_on(&key.name).filter(|(_, pod)| pod.is_true("Ready")).map(|(key, _)| key.clone()).collect();
     for pod in pods {
         world.edit(&pod, |pod| {
             set_condition(pod, &Condition { kind: "Ready", status: "False", reason: "NodeNotReady", message: "" }, now);
@@ -113,8 +110,8 @@ fn expel(world: &mut World, key: &Key) -> Option<Timestamp> {
     }
     let pods: Vec<(Key, std::sync::Arc<Value>)> = world
         .store
-        .entries(Kind::Pod)
-        .filter(|(_, pod)| pod.text("/spec/nodeName") == key.name && !pod.is_terminating() && !pod.is_finished())
+        .pods_on(&key.name)
+        .filter(|(_, pod)| !pod.is_terminating() && !pod.is_finished())
         .map(|(key, pod)| (key.clone(), std::sync::Arc::clone(pod)))
         .collect();
     let mut next = None;

@@ -15,7 +15,7 @@ const EXIT_TERMINATED: i64 = 143;
 const EXIT_LOST: i64 = 255;
 
 /// Whether a pod takes its node down when it is told to.
-pub(super) fn is_reboot(pod: &Value) -> bool {
+pub(in crate::twin) fn is_reboot(pod: &Value) -> bool {
     pod.label(LABEL_COMPONENT) == Some(REBOOT_COMPONENT)
 }
 

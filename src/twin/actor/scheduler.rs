@@ -4,14 +4,17 @@
 //! the same seed gives the same cluster.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::model::{NodeName, Place, PlacedPod, TaintEffect};
-use crate::rules::placement::{Scene, Site, Unready, fit};
+use crate::model::{NodeName, PlacedPod, TaintEffect, Uid};
+use crate::rules::placement::{Fit, Scene, Site, Unready, fit, fit_from};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, set, set_condition};
+use crate::twin::store::Store;
 use crate::twin::view;
 use crate::twin::world::World;
 
@@ -21,12 +24,76 @@ enum Outcome {
     Waits(&'static str, String),
 }
 
+/// The scheduler's picture of the cluster, brought up to date when there is a pod to place.
+#[derive(Debug, Clone, Default)]
+pub(in crate::twin) struct Placing {
+    scene: Scene,
+    /// Where each pod of the picture is.
+    placed: BTreeMap<Key, (Uid, NodeName)>,
+    /// Nodes and pods that are no longer as in the picture.
+    pub(in crate::twin) nodes: BTreeSet<String>,
+    pub(in crate::twin) pods: BTreeSet<Key>,
+    /// Whether all of it has to be made anew.
+    pub(in crate::twin) stale: bool,
+    /// Whether a pod may ever have asked for neighbours, whose namespaces are chosen by their labels.
+    pub(in crate::twin) has_peers: bool,
+}
+
+impl Placing {
+    fn refresh(&mut self, store: &Store) {
+        if std::mem::take(&mut self.stale) {
+            *self = Self { has_peers: self.has_peers, ..Self::default() };
+            self.nodes = store.all(Kind::Node).map(|node| node.name().to_owned()).collect();
+            self.pods = store.entries(Kind::Pod).map(|(key, _)| key.clone()).collect();
+        }
+        for name in std::mem::take(&mut self.nodes) {
+            let Ok(node_name) = NodeName::new(&name) else { continue };
+            let node = store.get(&Key::cluster(Kind::Node, &name));
+            match node.and_then(|node| view::place(node, store).ok()) {
+                Some(place) => {
+                    if self.scene.site(&name).is_none() {
+                        self.pods.extend(store.pods_on(&name).map(|(key, _)| key.clone()));
+                    }
+                    self.scene.place(place);
+                }
+                None => self.scene.leave(&node_name),
+            }
+        }
+        for key in std::mem::take(&mut self.pods) {
+            if let Some((uid, node)) = self.placed.remove(&key) {
+                self.scene.take(&uid, &node);
+            }
+            let bound = store.get(&key).filter(|pod| !pod.text("/spec/nodeName").is_empty() && !pod.is_finished());
+            if let Some(pod) = bound.and_then(|pod| view::placed(pod, store).ok())
+                && let Some(node) = pod.node.clone()
+            {
+                self.put(key, &Arc::new(pod), node);
+            }
+        }
+    }
+
+    fn put(&mut self, key: Key, pod: &Arc<PlacedPod>, node: NodeName) {
+        self.has_peers |= !pod.near.is_empty() || !pod.apart.is_empty();
+        if self.scene.put(pod, &node) {
+            self.placed.insert(key, (pod.uid.clone(), node));
+        }
+    }
+}
+
+/// With more nodes than this, the scheduler is content with a share of them; the real one's bound.
+const SMALL: usize = 100;
+/// How many feasible nodes are enough then. The real one looks for at least [`SMALL`]; which of them it takes cannot be
+/// foreseen either way.
+const ENOUGH: usize = 32;
+
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
+    world.work.placing = false;
     let store = &world.store;
-    let waiting = |pod: &Value| pod.text("/spec/nodeName").is_empty() && !pod.is_terminating() && !pod.is_finished();
-    let mut pending: Vec<(Key, Result<PlacedPod, String>, String)> = Vec::new();
-    for (key, pod) in store.entries(Kind::Pod).filter(|(_, pod)| waiting(pod)) {
-        let placed = view::placed(pod, store).map_err(|misfit| format!("{}: {}", misfit.field, misfit.why));
+    let waiting = |pod: &Value| !pod.is_terminating() && !pod.is_finished();
+    let mut pending: Vec<(Key, Result<Arc<PlacedPod>, String>, String)> = Vec::new();
+    for (key, pod) in store.pods_on("").filter(|(_, pod)| waiting(pod)) {
+        let placed =
+            view::placed(pod, store).map(Arc::new).map_err(|misfit| format!("{}: {}", misfit.field, misfit.why));
         pending.push((key.clone(), placed, pod.text("/metadata/creationTimestamp").to_owned()));
     }
     if pending.is_empty() {
@@ -35,39 +102,53 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     pending.sort_by_key(|(key, pod, created)| {
         (Reverse(pod.as_ref().map_or(0, |pod| pod.priority)), created.clone(), key.clone())
     });
-    let places: Vec<Place> = store.all(Kind::Node).filter_map(|node| view::place(node, store).ok()).collect();
-    let bound: Vec<PlacedPod> = store
-        .all(Kind::Pod)
-        .filter(|pod| !pod.text("/spec/nodeName").is_empty() && !pod.is_finished())
-        .filter_map(|pod| view::placed(pod, store).ok())
-        .collect();
-    let mut scene = Scene::new(&places, &bound);
+    let mut site = std::mem::take(&mut world.site);
+    site.refresh(store);
     let mut outcomes = Vec::with_capacity(pending.len());
+    // Pods of one owner that ask the same: where the first finds no node, no other does.
+    let mut hopeless: BTreeMap<Uid, String> = BTreeMap::new();
     for (key, pod, _) in &pending {
-        let outcome = match pod {
-            Err(why) => Outcome::Waits("SchedulerError", why.clone()),
-            Ok(pod) => match fit(pod, &scene) {
-                Err(Unready::Gated) => Outcome::Waits(
-                    "SchedulingGated",
-                    "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
-                ),
-                Err(Unready::ClaimMissing(claim)) => {
-                    Outcome::Waits("Unschedulable", format!("persistentvolumeclaim \"{claim}\" not found"))
+        let pod = match pod {
+            Err(why) => {
+                outcomes.push((key.clone(), Outcome::Waits("SchedulerError", why.clone())));
+                continue;
+            }
+            Ok(pod) => pod,
+        };
+        let alike = pod.owner.as_ref().filter(|owner| {
+            &*owner.kind == "ReplicaSet" && pod.near.is_empty() && pod.spread.is_empty() && pod.volumes.is_empty()
+        });
+        if let Some(message) = alike.and_then(|owner| hopeless.get(&owner.uid)) {
+            outcomes.push((key.clone(), Outcome::Waits("Unschedulable", message.clone())));
+            continue;
+        }
+        let outcome = match feasible(pod, &site.scene, world.seed) {
+            Err(Unready::Gated) => {
+                Outcome::Waits("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates".to_owned())
+            }
+            Err(Unready::ClaimMissing(claim)) => {
+                Outcome::Waits("Unschedulable", format!("persistentvolumeclaim \"{claim}\" not found"))
+            }
+            Err(Unready::ClaimUnbound(_)) => {
+                Outcome::Waits("Unschedulable", "pod has unbound immediate PersistentVolumeClaims".to_owned())
+            }
+            Ok(found) => match choose(pod, &found.feasible, &site.scene, world.seed) {
+                Some(node) => {
+                    site.put(key.clone(), pod, node.clone());
+                    Outcome::Placed(node)
                 }
-                Err(Unready::ClaimUnbound(_)) => {
-                    Outcome::Waits("Unschedulable", "pod has unbound immediate PersistentVolumeClaims".to_owned())
-                }
-                Ok(found) => match choose(pod, &found.feasible, &scene, world.seed) {
-                    Some(node) => {
-                        scene.put(pod, &node);
-                        Outcome::Placed(node)
+                None => {
+                    let message = found.message();
+                    if let Some(owner) = alike {
+                        hopeless.insert(owner.uid.clone(), message.clone());
                     }
-                    None => Outcome::Waits("Unschedulable", found.message()),
-                },
+                    Outcome::Waits("Unschedulable", message)
+                }
             },
         };
         outcomes.push((key.clone(), outcome));
     }
+    world.site = site;
     let now = world.now;
     for (key, outcome) in outcomes {
         match outcome {
@@ -93,16 +174,32 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     None
 }
 
+/// The nodes that would take a pod, or enough of them.
+fn feasible(pod: &PlacedPod, scene: &Scene, seed: u64) -> Result<Fit, Unready> {
+    if scene.len() <= SMALL {
+        return fit(pod, scene);
+    }
+    // Not always from the first: the real one goes round.
+    let hash = pod
+        .key
+        .name
+        .as_str()
+        .bytes()
+        .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let at = usize::try_from(hash % u64::try_from(scene.len()).unwrap_or(1)).unwrap_or(0);
+    scene.nth(at).map_or_else(|| fit(pod, scene), |start| fit_from(pod, scene, start, ENOUGH))
+}
+
 /// The best of the feasible nodes: wished for, without soft taints, least allocated, fewest pods of the same owner.
-fn choose(pod: &PlacedPod, feasible: &[NodeName], scene: &Scene<'_>, seed: u64) -> Option<NodeName> {
+fn choose(pod: &PlacedPod, feasible: &[NodeName], scene: &Scene, seed: u64) -> Option<NodeName> {
     let best = feasible.iter().filter_map(|name| {
-        let site = scene.site(name)?;
+        let site = scene.site(name.as_str())?;
         Some((score(pod, site, scene), Reverse(tie(seed, pod, name)), name))
     });
     best.max_by_key(|(score, tie, _)| (*score, *tie)).map(|(_, _, name)| name.clone())
 }
 
-fn score(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> i128 {
+fn score(pod: &PlacedPod, site: &Site, scene: &Scene) -> i128 {
     let free = ["cpu", "memory"].map(|resource| {
         let all = site.place.allocatable.of(resource).0;
         let left = site.left(resource).0 - pod.requests.of(resource).0;
@@ -120,18 +217,19 @@ fn score(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> i128 {
         .filter(|(_, term)| term.matches(&site.place.name, &site.place.labels))
         .map(|(weight, _)| i128::from(*weight))
         .sum();
-    let siblings = |other: &Site<'_>| {
-        let of_owner = other.pods.iter().filter(|sibling| pod.owner.is_some() && sibling.owner == pod.owner);
-        i128::try_from(of_owner.count()).unwrap_or(0)
-    };
     const ZONE: &str = "topology.kubernetes.io/zone";
     let zone = site.place.labels.get(ZONE);
-    let in_zone: i128 = match zone {
-        Some(_) => scene.sites().filter(|other| other.place.labels.get(ZONE) == zone).map(siblings).sum(),
-        None => 0,
-    };
+    let (mut siblings, mut in_zone) = (0, 0);
+    for (node, count) in pod.owner.iter().flat_map(|owner| scene.family(&owner.uid)) {
+        if *node == site.place.name {
+            siblings += i128::from(count);
+        }
+        if zone.is_some() && scene.site(node.as_str()).is_some_and(|other| other.place.labels.get(ZONE) == zone) {
+            in_zone += i128::from(count);
+        }
+    }
     let soft = i128::try_from(soft).unwrap_or(0);
-    (free[0] + free[1]) / 2 + 2 * wishes - 300 * soft - 200 * siblings(site) - 60 * in_zone
+    (free[0] + free[1]) / 2 + 2 * wishes - 300 * soft - 200 * siblings - 60 * in_zone
 }
 
 fn tie(seed: u64, pod: &PlacedPod, node: &NodeName) -> u64 {

@@ -2,18 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::deployments::{copy_count, keys, pod_of, pods_of};
+use super::deployments::{copy_count, pod_of, pods_of};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, list, map, place, set};
 use crate::twin::world::World;
 
-pub(super) fn run(world: &mut World) {
-    for key in keys(world, Kind::StatefulSet) {
-        stateful_set(world, &key);
-    }
-}
-
-fn stateful_set(world: &mut World, key: &Key) {
+pub(super) fn stateful_set(world: &mut World, key: &Key) {
     let Some(owner) = world.object(key) else { return };
     let wanted = owner.number("/spec/replicas").unwrap_or(1);
     let ordered = owner.text("/spec/podManagementPolicy") != "Parallel";

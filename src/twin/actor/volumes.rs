@@ -11,6 +11,10 @@ use crate::twin::object::{Look, set};
 use crate::twin::world::World;
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
+    let marked = std::mem::take(&mut world.work.volumes);
+    if !marked && world.detaching.values().all(|at| *at > world.now) {
+        return world.detaching.values().min().copied();
+    }
     let wanted = wanted(world);
     for (volume, node, driver) in &wanted {
         let name = attachment(volume, node);
@@ -47,13 +51,15 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
             next = sooner(next, Some(at));
         }
     }
+    // What it wrote itself asks nothing more of it.
+    world.work.volumes = false;
     next
 }
 
 /// Volume, node and driver of every volume that a bound pod uses.
 fn wanted(world: &World) -> BTreeSet<(String, String, String)> {
     let mut wanted = BTreeSet::new();
-    for pod in world.store.all(Kind::Pod) {
+    for (_, pod) in world.store.claiming() {
         let node = pod.text("/spec/nodeName");
         if node.is_empty() || pod.is_finished() {
             continue;

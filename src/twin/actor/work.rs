@@ -2,18 +2,12 @@
 
 use serde_json::json;
 
-use super::deployments::{keys, pod_of, pods_of};
+use super::deployments::{pod_of, pods_of};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, map, place, set, set_condition};
 use crate::twin::world::World;
 
-pub(super) fn run(world: &mut World) {
-    for key in keys(world, Kind::Job) {
-        job(world, &key);
-    }
-}
-
-fn job(world: &mut World, key: &Key) {
+pub(super) fn job(world: &mut World, key: &Key) {
     let Some(owner) = world.object(key) else { return };
     let pods = pods_of(world, &key.namespace, owner.uid());
     let of_phase = |phase: &str| {

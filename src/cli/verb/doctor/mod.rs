@@ -18,7 +18,7 @@ use crate::cli::output::Output;
 use crate::config::{Cluster, Config};
 use crate::model::{BootId, ClusterName, Foreign, MANAGED_NAMESPACE, Node, RebootMethod, RunId};
 use crate::provider::right::{Feature, Place, RULES, Target};
-use crate::provider::{BaseObject, BaseState, ClusterReads, Probes, RebootPod, clock};
+use crate::provider::{BaseObject, BaseState, ClusterReads, Inquiries, Probes, RebootPod, clock};
 use crate::render;
 use crate::render::doctor::{Examined, Finding, Standing};
 use judge::Answer;
@@ -137,14 +137,14 @@ async fn look(connection: &Connection, config: &Cluster, wants: &Wants, findings
 }
 
 /// Asks about every right that the features need, in the order of the table.
-async fn ask_rights(probes: &dyn Probes, features: &[Feature]) -> Vec<Answer> {
+async fn ask_rights(inquiries: &dyn Inquiries, features: &[Feature]) -> Vec<Answer> {
     let questions = RULES
         .iter()
         .filter(|rule| features.contains(&rule.feature))
         .flat_map(|rule| rule.verbs.iter().map(move |verb| (rule, *verb)));
     stream::iter(questions)
         .map(|(rule, verb)| async move {
-            Answer { rule, verb, allowed: probes.may(verb, rule.place, &rule.target).await }
+            Answer { rule, verb, allowed: inquiries.may(verb, rule.place, &rule.target).await }
         })
         .buffered(QUESTIONS_AT_ONCE)
         .collect()
@@ -152,7 +152,11 @@ async fn ask_rights(probes: &dyn Probes, features: &[Feature]) -> Vec<Answer> {
 }
 
 /// Looks at what `apply` would make where it is missing.
-async fn look_at_base(probes: &dyn Probes, wants: &Wants, findings: &mut Vec<Finding>) -> Vec<(BaseObject, BaseState)> {
+async fn look_at_base(
+    inquiries: &dyn Inquiries,
+    wants: &Wants,
+    findings: &mut Vec<Finding>,
+) -> Vec<(BaseObject, BaseState)> {
     const MANAGED: Place = Place::Namespace(MANAGED_NAMESPACE);
     const RBAC: &str = "rbac.authorization.k8s.io";
     let all = [
@@ -166,10 +170,10 @@ async fn look_at_base(probes: &dyn Probes, wants: &Wants, findings: &mut Vec<Fin
         if !wants.features.contains(&feature) {
             continue;
         }
-        let state = probes.base(object).await;
+        let state = inquiries.base(object).await;
         let target = Target::Objects { group, resource, name: None };
         let may_make = matches!(state, Ok(BaseState::Absent))
-            && probes.may("create", place, &target).await.is_ok_and(|allowed| allowed);
+            && inquiries.may("create", place, &target).await.is_ok_and(|allowed| allowed);
         findings.push(judge::base(object, &state, may_make));
         if let Ok(state) = state {
             states.push((object, state));
@@ -180,7 +184,7 @@ async fn look_at_base(probes: &dyn Probes, wants: &Wants, findings: &mut Vec<Fin
 
 /// Sends the pods that reboot nodes as dry runs, one for each way in which this cluster's nodes are rebooted.
 async fn try_reboot_pods(
-    cluster: &(impl ClusterReads + Probes),
+    cluster: &(impl ClusterReads + Probes + Inquiries),
     config: &Cluster,
     wants: &Wants,
     rights: &[Answer],

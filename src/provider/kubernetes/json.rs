@@ -1,0 +1,196 @@
+//! Objects, requests and answers of the Kubernetes API as JSON values, for a simulated cluster in this process: it is
+//! read and written exactly as a real one is, without a connection.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::kinds::{Budgets, DaemonSets, Nodes, Pods};
+use super::list::Kind;
+use super::wire::{CertificateSigningRequest, Named, Status, VolumeAttachment};
+use super::{acts, lock, manifest, reads};
+use crate::model::{Budget, DaemonSet, Foreign, Grace, LabelKey, Namespace, Node, NodeName, Phase, Pod, RunId, Uid};
+use crate::provider::{
+    ActError, CordonWrite, LeaseRead, NodeLease, ReadError, RebootPodState, ReportWrite, UncordonWrite,
+};
+
+pub use super::manifest::reboot_pod_manifest as reboot_pod;
+
+/// Reads objects; what cannot be understood is `None`, as it is left out of lists.
+#[derive(Debug, Default)]
+pub struct Reader {
+    pool_label: Option<LabelKey>,
+    pods: Pods,
+}
+
+impl Reader {
+    /// `pool_label` names the pool of a node, where the config gives one.
+    #[must_use]
+    pub fn new(pool_label: Option<LabelKey>) -> Self {
+        Self { pool_label, pods: Pods::default() }
+    }
+
+    /// A Node.
+    #[must_use]
+    pub fn node(&self, object: &Value) -> Option<Node> {
+        take(&mut Nodes(self.pool_label.clone()), object)
+    }
+
+    /// A Pod; its shape is shared with those that were read before.
+    #[must_use]
+    pub fn pod(&mut self, object: &Value) -> Option<Pod> {
+        take(&mut self.pods, object)
+    }
+
+    /// A `PodDisruptionBudget`.
+    #[must_use]
+    pub fn budget(&self, object: &Value) -> Option<Budget> {
+        take(&mut Budgets, object)
+    }
+
+    /// A DaemonSet.
+    #[must_use]
+    pub fn daemon_set(&self, object: &Value) -> Option<DaemonSet> {
+        take(&mut DaemonSets, object)
+    }
+}
+
+fn take<K: Kind>(kind: &mut K, object: &Value) -> Option<K::Model>
+where
+    K::Wire: for<'a> Deserialize<'a>,
+{
+    kind.take(K::Wire::deserialize(object).ok()?).ok()
+}
+
+/// The UID of any object.
+#[must_use]
+pub fn uid(object: &Value) -> Option<Uid> {
+    Named::deserialize(object).ok()?.try_into().ok()
+}
+
+/// The lease of a node.
+#[must_use]
+pub fn node_lease(object: &Value) -> Option<NodeLease> {
+    reads::renewal(object)
+}
+
+/// The drivers of a CSINode.
+#[must_use]
+pub fn csi_drivers(object: &Value) -> BTreeSet<Foreign> {
+    reads::drivers(object)
+}
+
+/// The volume that a VolumeAttachment attaches to a node.
+#[must_use]
+pub fn volume_on(object: &Value, node: &NodeName) -> Option<Foreign> {
+    VolumeAttachment::deserialize(object).ok()?.volume_on(node.as_str()).map(Foreign::new)
+}
+
+/// Whether a CertificateSigningRequest is an undecided one for a serving certificate of a node.
+#[must_use]
+pub fn is_pending_serving(object: &Value, node: &NodeName) -> bool {
+    CertificateSigningRequest::deserialize(object).is_ok_and(|request| request.is_pending_serving(node.as_str()))
+}
+
+/// How a reboot pod stands.
+#[must_use]
+pub fn reboot_pod_state(object: &Value) -> RebootPodState {
+    reads::reboot_pod_state(object).unwrap_or(RebootPodState::Absent)
+}
+
+/// The lock.
+#[must_use]
+pub fn lease(object: &Value) -> Option<LeaseRead> {
+    lock::lease(object)
+}
+
+/// The merge patch that cordons a node.
+#[must_use]
+pub fn cordon(node: &Node, write: &CordonWrite) -> Value {
+    acts::cordon_patch(node, write)
+}
+
+/// The merge patch that writes a phase.
+#[must_use]
+pub fn phase(node: &Node, phase: Phase) -> Value {
+    acts::phase_patch(node, phase)
+}
+
+/// The merge patch that settles a cordon that stays.
+#[must_use]
+pub fn settle(node: &Node) -> Value {
+    acts::settle_patch(node)
+}
+
+/// The merge patch that uncordons a node.
+#[must_use]
+pub fn uncordon(node: &Node, write: &UncordonWrite) -> Value {
+    acts::uncordon_patch(node, write)
+}
+
+/// The merge patch that writes a node's report.
+#[must_use]
+pub fn report(report: &ReportWrite) -> Value {
+    acts::report_patch(report)
+}
+
+/// The body of an eviction.
+#[must_use]
+pub fn eviction(pod: &Pod, grace: Grace) -> Value {
+    acts::eviction(pod, grace)
+}
+
+/// A new lock.
+#[must_use]
+pub fn new_lease(holder: &RunId, now: Timestamp) -> Value {
+    lock::new_lease(holder, now)
+}
+
+/// The merge patch that renews the lock, takes it over or, without a holder, gives it back.
+#[must_use]
+pub fn renewed_lease(read: &LeaseRead, holder: Option<&RunId>, now: Timestamp) -> Value {
+    lock::lease_patch(read, holder, now)
+}
+
+/// The namespace of the lock and of node pods.
+#[must_use]
+pub fn namespace() -> Value {
+    manifest::namespace()
+}
+
+/// The account of node pods, its role and its binding.
+#[must_use]
+pub fn node_account() -> [Value; 3] {
+    manifest::node_account().map(|(_, _, body)| body)
+}
+
+/// What an answer that is no success means for a change. `namespace` is that of the object.
+#[must_use]
+pub fn act_error(
+    code: u16,
+    body: &Value,
+    retry_after: Option<Duration>,
+    operation: &str,
+    namespace: Option<&Namespace>,
+) -> ActError {
+    failure(code, body, retry_after).into_act(operation, namespace)
+}
+
+/// What an answer that is no success means for a read.
+#[must_use]
+pub fn read_error(code: u16, body: &Value, retry_after: Option<Duration>, operation: &str) -> ReadError {
+    failure(code, body, retry_after).into_read(operation)
+}
+
+fn failure(code: u16, body: &Value, retry_after: Option<Duration>) -> Failure {
+    let mut headers = HeaderMap::new();
+    if let Some(after) = retry_after {
+        headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from(after.as_secs()));
+    }
+    Failure::from_status(code, Status::deserialize(body).unwrap_or_default(), &headers)
+}

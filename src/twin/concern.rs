@@ -1,0 +1,287 @@
+//! Whom a change concerns.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::actor::{Actor, is_reboot, sim};
+use super::index::claims;
+use super::kind::{Key, Kind};
+use super::object::Look;
+use super::view;
+use super::world::World;
+use crate::model::Budget;
+
+/// A budget, understood, with the pods that its selector covers.
+#[derive(Debug, Clone)]
+pub(super) struct Covered {
+    pub(super) budget: Budget,
+    pub(super) pods: BTreeSet<Key>,
+}
+
+impl World {
+    /// Marks what a change concerns, and lets those look at it who have to, each after its reaction time.
+    pub(super) fn concern(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        match key.kind {
+            Kind::Node => self.node_changed(key, before, after),
+            Kind::Pod => self.pod_changed(key, before, after),
+            Kind::PodDisruptionBudget => self.budget_changed(key, after),
+            Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet | Kind::Job => {
+                self.workload_changed(key, before, after);
+            }
+            Kind::Namespace => {
+                if after.is_some_and(Look::is_terminating) {
+                    self.work.leaving.insert(key.name.clone());
+                    if !before.is_some_and(Look::is_terminating) {
+                        let inside: Vec<Key> = self.store.every().map(|(inside, _)| inside.clone()).collect();
+                        for inside in inside.into_iter().filter(|inside| inside.namespace == key.name) {
+                            self.work.garbage.mark(inside);
+                        }
+                    }
+                }
+                self.site.stale |= before.map(|it| it.at("/metadata/labels"))
+                    != after.map(|it| it.at("/metadata/labels"))
+                    && self.site.has_peers;
+            }
+            Kind::PersistentVolume
+            | Kind::PersistentVolumeClaim
+            | Kind::StorageClass
+            | Kind::VolumeAttachment
+            | Kind::CSINode => {
+                self.work.volumes = true;
+                self.work.placing = true;
+                if key.kind == Kind::CSINode {
+                    self.site.nodes.insert(key.name.clone());
+                } else {
+                    self.site.pods.extend(self.store.claiming().map(|(pod, _)| pod.clone()));
+                }
+            }
+            _ => {}
+        }
+        self.ownership_changed(key, before, after);
+        if self.is_restless() || matches!(key.kind, Kind::Lease | Kind::Event) {
+            return;
+        }
+        self.wake();
+    }
+
+    fn ownership_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        let owned = after.is_some_and(|object| !object.items("/metadata/ownerReferences").is_empty());
+        let new =
+            before.map(|it| it.at("/metadata/ownerReferences")) != after.map(|it| it.at("/metadata/ownerReferences"));
+        let leaving = self.work.leaving.contains(&key.namespace);
+        if (owned && new) || leaving {
+            self.work.garbage.mark(key.clone());
+        }
+        // Those that it owned may be nobody's now.
+        if let (Some(gone), None) = (before, after) {
+            let orphans: Vec<Key> = self.store.owned(gone.uid()).map(|(orphan, _)| orphan.clone()).collect();
+            for orphan in orphans {
+                self.work.garbage.mark(orphan);
+            }
+        }
+    }
+
+    fn node_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        let name = &key.name;
+        self.work.machines.mark(name.clone());
+        self.work.nodes.mark(name.clone());
+        self.work.placing = true;
+        self.site.nodes.insert(name.clone());
+        fn offers(node: &Value) -> [&Value; 4] {
+            ["/metadata/uid", "/metadata/labels", "/spec/taints", "/spec/unschedulable"].map(|part| node.at(part))
+        }
+        if before.map(offers) != after.map(offers) {
+            self.work.daemon_nodes.insert(name.clone());
+        }
+        // What pods take from their node.
+        fn gives(node: &Value) -> (&str, &Value, [Option<&str>; 2]) {
+            let wishes = [sim::READY_AFTER, sim::STOPS_AFTER].map(|wish| node.annotation(wish));
+            (node.uid(), node.at("/status/addresses"), wishes)
+        }
+        if before.map(gives) != after.map(gives) {
+            let pods: Vec<Key> = self.store.pods_on(name).map(|(pod, _)| pod.clone()).collect();
+            for pod in pods {
+                if after.is_none() {
+                    self.work.garbage.mark(pod.clone());
+                }
+                self.work.pods.mark(pod);
+            }
+        }
+    }
+
+    fn pod_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        let (was_on, is_on) = (before.map(node_of).unwrap_or_default(), after.map(node_of).unwrap_or_default());
+        fn seen(pod: &Value) -> ([&Value; 4], bool, bool) {
+            let parts = ["/metadata/uid", "/metadata/labels", "/metadata/ownerReferences", "/spec"];
+            (parts.map(|part| pod.at(part)), pod.is_terminating(), pod.is_finished())
+        }
+        if before.map(seen) != after.map(seen) {
+            self.site.pods.insert(key.clone());
+        }
+        if after.is_some() {
+            if is_on.is_empty() {
+                self.work.placing = true;
+            } else {
+                self.work.pods.mark(key.clone());
+                if was_on != is_on {
+                    self.work.nodes.mark(is_on.to_owned());
+                    if self.store.get(&Key::cluster(Kind::Node, is_on)).is_none() {
+                        self.work.garbage.mark(key.clone());
+                    }
+                }
+            }
+        }
+        for (pod, on) in [(before, was_on), (after, is_on)] {
+            if pod.is_some_and(is_reboot) && !on.is_empty() {
+                self.work.machines.mark(on.to_owned());
+            }
+        }
+        if let Some(before) = before {
+            let replaced = after.is_none_or(|after| after.uid() != before.uid());
+            if replaced && let Some(machine) = self.machines.get_mut(was_on) {
+                machine.forget(before.uid());
+            }
+            // Room has come free, or others see other neighbours.
+            self.work.placing |= after.is_none_or(|after| {
+                after.is_finished()
+                    || after.is_terminating() != before.is_terminating()
+                    || after.at("/metadata/labels") != before.at("/metadata/labels")
+            });
+        }
+        if [before, after].into_iter().flatten().any(claims) {
+            self.work.volumes = true;
+        }
+        self.pod_counted(key, before, after);
+        for pod in [before, after].into_iter().flatten() {
+            let Some(owner) = pod.controller() else { continue };
+            let Some(kind) = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind")) else { continue };
+            let owner = Key::new(kind, &key.namespace, owner.text("/name"));
+            if kind == Kind::DaemonSet {
+                self.work.daemon_pods.insert((owner, super::actor::daemon_node(pod).to_owned()));
+            } else {
+                self.work.workloads.mark(owner);
+            }
+        }
+        // A namesake stands in the way of a StatefulSet whoever owns it.
+        if (before.is_none() || after.is_none())
+            && let Some((set, _)) = key.name.rsplit_once('-')
+        {
+            let set = Key::new(Kind::StatefulSet, &key.namespace, set);
+            if self.store.get(&set).is_some() {
+                self.work.workloads.mark(set);
+            }
+        }
+    }
+
+    /// Keeps the budgets' members, and marks the budgets whose count it may change.
+    fn pod_counted(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        fn counts(pod: &Value) -> (&str, bool, bool, &Value) {
+            (pod.uid(), pod.is_true("Ready"), pod.is_terminating(), pod.at("/metadata/ownerReferences"))
+        }
+        fn labels(pod: &Value) -> &Value {
+            pod.at("/metadata/labels")
+        }
+        let relabelled = before.map(labels) != after.map(labels);
+        let recounted = before.map(counts) != after.map(counts);
+        if !relabelled && !recounted {
+            return;
+        }
+        let first = Key::new(Kind::PodDisruptionBudget, &key.namespace, "");
+        let mut touched = Vec::new();
+        for (budget, covered) in self.covered.range_mut(first..) {
+            if budget.namespace != key.namespace {
+                break;
+            }
+            let was = covered.pods.contains(key);
+            let is = if relabelled {
+                after.is_some_and(|pod| view::selects(covered.budget.selector.as_ref(), pod))
+            } else {
+                was
+            };
+            if is && !was {
+                covered.pods.insert(key.clone());
+            } else if was && !is {
+                covered.pods.remove(key);
+            }
+            if was || is {
+                touched.push(budget.clone());
+            }
+        }
+        for budget in touched {
+            self.work.budgets.mark(budget);
+        }
+    }
+
+    fn budget_changed(&mut self, key: &Key, after: Option<&Value>) {
+        self.work.budgets.mark(key.clone());
+        match after.map(view::budget) {
+            Some(Ok(budget)) => {
+                let known = self.covered.remove(key).filter(|known| known.budget.selector == budget.selector);
+                let pods = match known {
+                    Some(known) => known.pods,
+                    None => self
+                        .store
+                        .within(Kind::Pod, &key.namespace)
+                        .filter(|(_, pod)| view::selects(budget.selector.as_ref(), pod))
+                        .map(|(pod, _)| pod.clone())
+                        .collect(),
+                };
+                self.covered.insert(key.clone(), Covered { budget, pods });
+            }
+            Some(Err(_)) | None => {
+                self.covered.remove(key);
+            }
+        }
+    }
+
+    fn workload_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        self.work.workloads.mark(key.clone());
+        for object in [before, after].into_iter().flatten() {
+            if let Some(owner) = object.controller()
+                && let Some(kind) = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind"))
+            {
+                self.work.workloads.mark(Key::new(kind, &key.namespace, owner.text("/name")));
+            }
+        }
+        fn scale(object: &Value) -> (&str, Option<i64>, &Value) {
+            (object.uid(), object.number("/spec/replicas"), object.at("/metadata/ownerReferences"))
+        }
+        if before.map(scale) != after.map(scale) {
+            let budgets: Vec<Key> = self
+                .store
+                .within(Kind::PodDisruptionBudget, &key.namespace)
+                .map(|(budget, _)| budget.clone())
+                .collect();
+            for budget in budgets {
+                self.work.budgets.mark(budget);
+            }
+        }
+    }
+
+    /// Lets every actor look that has something to look at, after its reaction time.
+    pub(super) fn wake(&mut self) {
+        for actor in Actor::ALL {
+            if actor.is_wanted(self) {
+                let at = self.now.saturating_add(actor.reaction()).unwrap_or(self.now);
+                self.plan(*actor, at);
+            }
+        }
+    }
+
+    /// Marks everything, for a cluster of which it is not known what was looked at.
+    pub(super) fn concern_all(&mut self) {
+        let restless = std::mem::replace(&mut self.restless, true);
+        let all: Vec<Key> = self.store.every().map(|(key, _)| key.clone()).collect();
+        for key in all {
+            if let Some(object) = self.object(&key) {
+                self.concern(&key, None, Some(&object));
+            }
+        }
+        self.restless = restless;
+    }
+}
+
+fn node_of(pod: &Value) -> &str {
+    pod.text("/spec/nodeName")
+}
