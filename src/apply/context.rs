@@ -155,6 +155,8 @@ pub(super) struct StepContext {
     pub(super) notes: Arc<Mutex<OutageNotes>>,
     waiting: Mutex<Option<WaitFor>>,
     denials: Mutex<Option<Denials>>,
+    /// Whether the step was started. Where it was not, and something is only tidied up, no event may speak of it.
+    started: bool,
 }
 
 /// Why a step ended early.
@@ -237,7 +239,12 @@ impl StepContext {
         outage: Arc<Outage>,
         notes: Arc<Mutex<OutageNotes>>,
     ) -> Self {
-        Self { cluster, step, outage, notes, waiting: Mutex::new(None), denials: Mutex::new(None) }
+        Self { cluster, step, outage, notes, waiting: Mutex::new(None), denials: Mutex::new(None), started: true }
+    }
+
+    /// The same for what is tidied up although the step was never started.
+    pub(super) fn never_started(self) -> Self {
+        Self { started: false, ..self }
     }
 
     pub(super) fn id(&self) -> &StepId {
@@ -255,7 +262,8 @@ impl StepContext {
     /// Announces a mutation, if the lock still lets this run act.
     pub(super) async fn permit(&self, intent: Intent, limit: Limit) -> Result<Permit, StepError> {
         self.locked(limit).await?;
-        let permit = self.cluster.journal.intend(Some(self.step.id.clone()), intent).await?;
+        let step = self.started.then(|| self.step.id.clone());
+        let permit = self.cluster.journal.intend(step, intent).await?;
         // The line took its time to reach the disk; a machine may have slept in between.
         self.locked(limit).await?;
         Ok(permit)
@@ -325,6 +333,9 @@ impl StepContext {
 
     /// Says what the step waits for; recorded when it changes.
     pub(super) async fn waits(&self, what: WaitFor, since: Instant, until: Instant) -> Result<(), StepError> {
+        if !self.started {
+            return Ok(());
+        }
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.as_ref() == Some(&what) {

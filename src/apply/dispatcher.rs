@@ -12,7 +12,7 @@ use crate::journal::JournalError;
 use crate::model::{ClusterName, Foreign, NodeName};
 use crate::plan::{self, Occupancy, Outage, StepId, StepState, Verb};
 use crate::provider::clock;
-use crate::run::{EventKind, Evidence, FailureKind, NodeOutcome, RunState, StepFailure};
+use crate::run::{self, Ending, EventKind, Evidence, FailureKind, NodeOutcome, RunState, StepFailure, StopCause};
 
 type Outcomes = BTreeMap<(ClusterName, NodeName), NodeOutcome>;
 
@@ -22,8 +22,13 @@ struct Dispatcher {
     /// The plan's own bookkeeping of slots, fed with every change of a state.
     occupancy: Occupancy,
     outages: BTreeMap<NodeName, (Arc<Outage>, Arc<Mutex<OutageNotes>>)>,
+    /// The failure of each node that counts.
     failures: BTreeMap<NodeName, (StepId, StepFailure)>,
+    /// Why nodes could not be made schedulable again after something else had failed on them.
+    uncordon_failures: BTreeMap<NodeName, StepFailure>,
     halted: bool,
+    /// What stopped the cluster first.
+    stopped: Option<StopCause>,
     broken: Option<JournalError>,
 }
 
@@ -41,7 +46,9 @@ pub(super) async fn dispatch(context: &Arc<ClusterContext>) -> (Outcomes, Option
         occupancy: Occupancy::new(&context.plan),
         outages,
         failures: BTreeMap::new(),
+        uncordon_failures: BTreeMap::new(),
         halted: false,
+        stopped: None,
         broken: None,
     };
     dispatcher.run().await;
@@ -78,6 +85,7 @@ impl Dispatcher {
                 () = self.context.interrupt.requested(), if !told => {
                     told = true;
                     if !self.halted {
+                        self.stopped.get_or_insert(StopCause::Interrupted);
                         self.record(EventKind::Interrupted).await;
                     }
                     continue;
@@ -120,7 +128,7 @@ impl Dispatcher {
         for step in unsettled {
             if let Some(context) = self.step_context(&step) {
                 // The report names the node as not finished either way.
-                let _ = step::settle(&context).await;
+                let _ = step::settle(&context.never_started()).await;
             }
         }
     }
@@ -129,6 +137,9 @@ impl Dispatcher {
     /// and a lost lock start no new outage, but let those under way go on.
     fn startable(&mut self) -> Vec<StepId> {
         let taken = self.context.lock.check() == Err(LockLost::Taken);
+        if taken {
+            self.stopped.get_or_insert(StopCause::LockLost);
+        }
         let halted = self.halted || self.context.interrupt.is_requested() || taken;
         self.occupancy.startable(halted, clock::now())
     }
@@ -195,15 +206,23 @@ impl Dispatcher {
         }
     }
 
-    async fn failed(&mut self, step: StepId, failure: StepFailure) {
+    async fn failed(&mut self, step: StepId, mut failure: StepFailure) {
         let timed_out = failure.kind == FailureKind::TimedOut;
+        let interrupted = failure.kind == FailureKind::Interrupted;
+        if interrupted && let Some(StopCause::Halted { by }) = &self.stopped {
+            // The step knows only that it was told to stop; a reader wants to know whose failure that was.
+            failure.message = Foreign::new(format!("stopped, because {by} failed"));
+        }
         let event = EventKind::StepFailed { step: step.clone(), failure: failure.clone() };
         if !self.record(event.clone()).await {
             self.take(&event);
         }
-        // The first failure of a node is what its report speaks of; an uncordon that fails after it only adds.
-        let interrupted = failure.kind == FailureKind::Interrupted;
-        self.failures.entry(step.node.clone()).or_insert_with(|| (step.clone(), failure));
+        let earlier = self.failures.get(&step.node).map(|(_, failure)| failure.kind);
+        if run::counts_more(earlier, failure.kind) {
+            self.failures.insert(step.node.clone(), (step.clone(), failure));
+        } else if step.verb == Verb::Uncordon {
+            self.uncordon_failures.insert(step.node.clone(), failure);
+        }
         let consequence = plan::after_failure(&self.context.plan, &step, timed_out);
         for skipped in consequence.skip {
             if self.state.of(&skipped) == StepState::Pending {
@@ -213,8 +232,19 @@ impl Dispatcher {
                 }
             }
         }
+        let released = self.outages.get(&step.node).is_some_and(|(_, notes)| {
+            let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.released
+        });
+        if released && step.verb == Verb::Reboot {
+            // A reboot that was never requested has given its node back itself, and with it its places.
+            self.occupancy.set(&StepId { verb: Verb::Uncordon, ..step.clone() }, StepState::Succeeded);
+        }
         if consequence.halt && !interrupted && !self.halted {
             self.halted = true;
+            if !self.context.interrupt.is_requested() {
+                self.stopped.get_or_insert(StopCause::Halted { by: step.clone() });
+            }
             // The same rule per node as for an interrupt: drains under way stop, and their nodes are uncordoned.
             self.context.interrupt.request();
             let cluster = self.context.plan.cluster.clone();
@@ -222,45 +252,95 @@ impl Dispatcher {
         }
     }
 
+    /// What stopped this cluster as a whole, where something did.
+    fn stopped(&self) -> Option<StopCause> {
+        if self.broken.is_some() {
+            return Some(StopCause::JournalLost);
+        }
+        let interrupted = || self.context.interrupt.is_requested().then_some(StopCause::Interrupted);
+        self.stopped.clone().or_else(interrupted)
+    }
+
     fn outcomes(&self) -> Outcomes {
         let cluster = &self.context.plan.cluster;
-        self.outages
-            .iter()
-            .map(|(node, (outage, notes))| {
-                let of = |verb| outage.steps.iter().find(|step| step.verb == verb).map(|step| self.state.of(step));
-                let (sent, released) = {
-                    let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-                    (notes.cordon_sent, notes.released)
-                };
-                let out = match of(Verb::Cordon) {
-                    Some(StepState::Succeeded) => true,
-                    // A cordon whose answer is not known may have been done.
-                    Some(StepState::Failed | StepState::Running) => sent,
-                    Some(StepState::Pending | StepState::Skipped) => false,
-                    None => outage.already_out,
-                };
-                let cordoned = out && !released && of(Verb::Uncordon) != Some(StepState::Succeeded);
-                let states: Vec<StepState> = outage.steps.iter().map(|step| self.state.of(step)).collect();
-                let outcome = if let Some((step, failure)) = self.failures.get(node) {
-                    NodeOutcome::Failed { step: step.clone(), failure: failure.clone(), cordoned }
-                } else if states.iter().all(|state| *state == StepState::Succeeded) {
-                    NodeOutcome::Done
-                } else if let Some(step) = outage.steps.iter().find(|step| self.state.of(step) != StepState::Succeeded)
-                    && cordoned
-                    && of(Verb::Cordon).is_some()
-                {
-                    // Nothing failed here, and yet the node stays cordoned: the report must name it.
-                    let failure = StepFailure {
-                        kind: FailureKind::Interrupted,
-                        message: Foreign::new("the run stopped before this"),
-                        advice: None,
-                    };
-                    NodeOutcome::Failed { step: step.clone(), failure, cordoned }
-                } else {
-                    NodeOutcome::NotStarted
-                };
-                ((cluster.clone(), node.clone()), outcome)
+        let stopped = self.stopped();
+        let kept = self.kept();
+        let mut outcomes = Outcomes::new();
+        for (node, (outage, notes)) in &self.outages {
+            let cordoned = self.is_left_cordoned(outage, notes);
+            let states = outage.steps.iter().map(|step| (step.verb, self.state.of(step))).collect();
+            let failure = self.failures.get(node);
+            let kind = failure.map(|(step, failure)| (step.verb, failure.kind));
+            let ending = run::ending(&states, kind, run::timeout_halts(&self.context.plan, outage));
+            let first = || outage.steps.iter().find(|step| self.state.of(step) != StepState::Succeeded);
+            let cause = || stopped.clone().unwrap_or_else(|| self.passed_by(outage, &kept));
+            let outcome = match (ending, failure) {
+                (Ending::Done, _) => NodeOutcome::Done,
+                (Ending::Failed, Some((step, failure))) => NodeOutcome::Failed {
+                    step: step.clone(),
+                    failure: failure.clone(),
+                    uncordon: self.uncordon_failures.get(node).cloned(),
+                    cordoned,
+                },
+                (Ending::Skipped, Some((step, failure))) => {
+                    NodeOutcome::Skipped { step: step.clone(), failure: failure.clone() }
+                }
+                (Ending::Failed | Ending::Skipped | Ending::Interrupted, failure) => {
+                    match failure.map(|(step, _)| step).or_else(first) {
+                        Some(step) => NodeOutcome::Interrupted { step: step.clone(), cause: cause(), cordoned },
+                        None => NodeOutcome::Done,
+                    }
+                }
+                (Ending::NotStarted, _) => NodeOutcome::NotStarted { cause: cause() },
+            };
+            outcomes.insert((cluster.clone(), node.clone()), outcome);
+        }
+        outcomes
+    }
+
+    fn is_left_cordoned(&self, outage: &Outage, notes: &Mutex<OutageNotes>) -> bool {
+        let of = |verb| outage.steps.iter().find(|step| step.verb == verb).map(|step| self.state.of(step));
+        let (sent, released) = {
+            let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            (notes.cordon_sent, notes.released)
+        };
+        let out = match of(Verb::Cordon) {
+            Some(StepState::Succeeded) => true,
+            // A cordon whose answer is not known may have been done.
+            Some(StepState::Failed | StepState::Running) => sent,
+            Some(StepState::Pending | StepState::Skipped) => false,
+            None => outage.already_out,
+        };
+        out && !released && of(Verb::Uncordon) != Some(StepState::Succeeded)
+    }
+
+    /// The nodes that this run touched and did not give back, with all that they keep filled.
+    fn kept(&self) -> Vec<&Outage> {
+        let touched = |outage: &Outage| {
+            let state = |step| self.state.of(step);
+            outage.steps.iter().any(|step| matches!(state(step), StepState::Succeeded | StepState::Failed))
+        };
+        let outages = self.context.plan.outages.iter();
+        outages
+            .filter(|outage| {
+                let notes = self.outages.get(&outage.node);
+                touched(outage) && notes.is_some_and(|(_, notes)| self.is_left_cordoned(outage, notes))
             })
             .collect()
+    }
+
+    /// Why a node was not started although nothing stopped the cluster.
+    fn passed_by(&self, outage: &Outage, kept: &[&Outage]) -> StopCause {
+        if let Some(slot) = self.occupancy.lacks(&outage.node) {
+            let keeps = |other: &&&Outage| other.holds.iter().any(|hold| hold.slot == *slot);
+            let held_by = kept.iter().filter(keeps).map(|other| other.node.clone()).collect();
+            return StopCause::NoPlace { slot: slot.clone(), held_by };
+        }
+        let unfinished = |other: &&Outage| other.steps.iter().any(|step| !self.state.of(step).is_final());
+        let mut outages = self.context.plan.outages.iter();
+        let before = outages
+            .find(|other| other.table == outage.table && other.rank < outage.rank && unfinished(other))
+            .map(|other| other.node.clone());
+        before.map_or(StopCause::Lost, |node| StopCause::ComesAfter { node })
     }
 }

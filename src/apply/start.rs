@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::plan::{Action, ClusterPlan, Outage, Plan};
 use crate::provider::{ActError, ClusterActs, ClusterReads, LockActs, Probes, ReadError, RebootPod, Refusal, clock};
-use crate::run::{Conclusion, EventKind, Intent, NodeOutcome, Summary};
+use crate::run::{Conclusion, EventKind, Intent, NodeOutcome, StopCause, Summary};
 
 /// How the executor reaches one cluster.
 pub struct Access {
@@ -165,19 +165,19 @@ pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
     for context in &contexts {
         let context = Arc::clone(context);
         let before: Vec<_> =
-            context.plan.after.iter().filter_map(|name| ended.get(name)).map(|sender| sender.subscribe()).collect();
+            context.plan.after.iter().filter_map(|name| Some((name.clone(), ended.get(name)?.subscribe()))).collect();
         let done = ended.get(&context.plan.cluster).cloned();
         running.spawn(async move {
-            for mut before in before {
+            for (name, mut before) in before {
                 let ended = before.wait_for(Option::is_some).await.is_ok_and(|ended| *ended == Some(true));
                 if !ended {
                     if let Some(done) = done {
                         done.send_replace(Some(false));
                     }
-                    let nodes =
-                        context.plan.outages.iter().map(|outage| {
-                            ((context.plan.cluster.clone(), outage.node.clone()), NodeOutcome::NotStarted)
-                        });
+                    let nodes = context.plan.outages.iter().map(|outage| {
+                        let cause = StopCause::ClusterBefore { cluster: name.clone() };
+                        ((context.plan.cluster.clone(), outage.node.clone()), NodeOutcome::NotStarted { cause })
+                    });
                     return (nodes.collect(), None);
                 }
             }
@@ -200,8 +200,12 @@ pub async fn apply(input: Input) -> Result<Outcome, ApplyError> {
         }
     }
     for context in &contexts {
+        if context.plan.sandbox {
+            summary.sandboxes.insert(context.plan.cluster.clone());
+        }
         for outage in &context.plan.outages {
-            summary.nodes.entry((context.plan.cluster.clone(), outage.node.clone())).or_insert(NodeOutcome::NotStarted);
+            let address = (context.plan.cluster.clone(), outage.node.clone());
+            summary.nodes.entry(address).or_insert(NodeOutcome::NotStarted { cause: StopCause::Lost });
         }
     }
     let all_done = summary.nodes.values().all(|outcome| matches!(outcome, NodeOutcome::Done));

@@ -47,7 +47,7 @@ pub(super) enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Check a config without looking at any cluster
+    /// Check a config, and the files of its simulated clusters, without looking at any cluster
     #[command(after_help = "Examples:\n  haulout validate\n  haulout validate clusters/prod/haulout.toml")]
     Validate(ConfigPath),
     /// Rewrite a config in its canonical layout; comments stay
@@ -122,7 +122,7 @@ pub(super) enum SchemaOf {
 
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Only these: NODE, node/NODE, pool/POOL or CLUSTER/node/NODE; may be repeated
+    /// Only these: NODE, node/NODE, pool/POOL, CLUSTER/node/NODE or CLUSTER/pool/POOL; may be repeated
     #[arg(long, value_name = "WHAT")]
     pub(super) target: Vec<String>,
     /// All but these; may be repeated

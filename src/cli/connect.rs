@@ -120,7 +120,15 @@ impl Connections {
         if typed.is_empty() {
             return Ok(config.clusters.keys().cloned().collect());
         }
-        typed.iter().map(|typed| Self::known(config, typed)).collect()
+        let mut names = Vec::new();
+        for typed in typed {
+            let name = Self::known(config, typed)?;
+            // A cluster that is named twice is meant once.
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Opens connections; nothing is sent to any cluster but what its authentication asks for.
@@ -129,13 +137,14 @@ impl Connections {
         names: &[ClusterName],
         environment: &Environment,
         verb: &'static str,
+        output: &Output,
     ) -> Result<Self, Failure> {
         let mut clusters = BTreeMap::new();
         for name in names {
             let Some(cluster) = loaded.config.clusters.get(name) else { continue };
             let (access, sandbox) = match &cluster.reach {
                 Reach::Sandbox(file) => {
-                    let running = sandbox::open(&loaded.folder, name, file)?;
+                    let running = sandbox::open(&loaded.folder, name, file, output)?;
                     (Access::InProcess(running.router()), Some(running))
                 }
                 Reach::Context(context) => {

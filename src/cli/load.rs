@@ -23,13 +23,13 @@ pub(super) fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("haulout.toml") } else { path.to_owned() }
 }
 
-/// Reads a whole file of at most `most` bytes.
-pub(super) fn read(path: &Path, what: &str, most: u64) -> Result<Vec<u8>, Failure> {
+/// Reads a whole file of at most `most` bytes. `missing` says what to do where there is none.
+pub(super) fn read(path: &Path, what: &str, most: u64, missing: &str) -> Result<Vec<u8>, Failure> {
     let shown = sanitise(&path.display().to_string()).to_string();
     let failed = |error: &io::Error, advice: &str| Failure::io(format!("read the {what} {shown}"), error, advice);
     let file = File::open(path).map_err(|error| {
         let advice = match error.kind() {
-            io::ErrorKind::NotFound => "check the path; without one, ./haulout.toml is read",
+            io::ErrorKind::NotFound => missing,
             io::ErrorKind::PermissionDenied => "make the file readable for this user",
             _ => "check the path",
         };
@@ -75,7 +75,8 @@ fn show(problems: &Problems, output: &Output) -> Failure {
 /// Reads a config's text; with it comes the file that it is from.
 pub(super) fn source(path: &Path, output: &Output) -> Result<(Source, PathBuf), Failure> {
     let file = file_of(path);
-    let bytes = read(&file, "config", config::MAX_BYTES as u64)?;
+    let missing = "check the path; without one, ./haulout.toml is read";
+    let bytes = read(&file, "config", config::MAX_BYTES as u64, missing)?;
     match config::read_bytes(file.display().to_string(), bytes) {
         Ok(source) => Ok((source, file)),
         Err(problems) => Err(show(&problems, output)),

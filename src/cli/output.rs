@@ -26,6 +26,10 @@ impl Messages {
         if self.colour { format!("\u{1b}[1;31m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    pub(super) fn warning(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1;33m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
     pub(super) fn hint(self, text: &str) -> String {
         if self.colour { format!("\u{1b}[1;36m{text}\u{1b}[0m") } else { text.to_owned() }
     }

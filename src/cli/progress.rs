@@ -102,12 +102,9 @@ impl Screen {
         self.drawn = Some(now);
         let standing = progress.standing();
         self.total.set_length(standing.all as u64);
-        self.total.set_position((standing.done + standing.failed) as u64);
-        self.total.set_message(if standing.failed > 0 {
-            format!(", {} failed", standing.failed)
-        } else {
-            String::new()
-        });
+        self.total.set_position(standing.ended() as u64);
+        let not_done = standing.not_done();
+        self.total.set_message(if not_done.is_empty() { not_done } else { format!(", of which {not_done}") });
         let rows = progress.rows(clock::now());
         let shown = rows.len().min(ROWS);
         while self.rows.len() < shown {

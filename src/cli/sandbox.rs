@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::error::Failure;
 use super::load;
-use crate::model::{ClusterName, sanitise};
+use super::output::Output;
+use crate::model::{Advice, ClusterName, sanitise};
 use crate::provider::clock;
-use crate::twin::{Sandbox, SandboxFile, Store};
+use crate::twin::{Sandbox, SandboxError, SandboxFile, Store};
 
 /// The largest description or manifest that is read.
 const FILE_MAX: u64 = 16 << 20;
@@ -33,20 +34,57 @@ impl Running {
     }
 }
 
-/// Opens the simulated cluster that `file` describes; all paths start from the folder of the config.
-pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path) -> Result<Running, Failure> {
+/// The text of a manifest, with its path as it is shown.
+type Manifest = (String, String);
+
+/// Reads what describes a simulated cluster; of the manifests that cannot be read, each is a failure.
+fn describe(
+    folder: &Path,
+    name: &ClusterName,
+    file: &Path,
+) -> Result<(SandboxFile, Vec<Result<Manifest, Failure>>), Failure> {
     let described = folder.join(file);
-    let text = text(&described, "description of a simulated cluster")?;
-    let description = SandboxFile::parse(&described.display().to_string(), &text)?;
+    let shown = described.display().to_string();
+    let missing = format!("check `sandbox` of [cluster.{name}]: it is a path that starts at the folder of the config");
+    let text = text(&described, "description of a simulated cluster", &missing)?;
+    let description = SandboxFile::parse(&shown, &text)?;
     let beside = described.parent().unwrap_or(folder);
+    let missing = format!("check `manifests` in {}: its paths start at the folder of that file", sanitise(&shown));
     let manifests = description
         .manifests
         .iter()
         .map(|manifest| {
             let path = beside.join(manifest);
-            Ok((path.display().to_string(), self::text(&path, "manifest")?))
+            Ok((path.display().to_string(), self::text(&path, "manifest", &missing)?))
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect();
+    Ok((description, manifests))
+}
+
+/// Everything that is wrong with the files of a simulated cluster. Its state is neither read nor written.
+pub(super) fn check(folder: &Path, name: &ClusterName, file: &Path) -> Vec<Failure> {
+    let (description, manifests) = match describe(folder, name, file) {
+        Ok(described) => described,
+        Err(failure) => return vec![failure],
+    };
+    let mut failures = Vec::new();
+    let mut readable = Vec::new();
+    for manifest in manifests {
+        match manifest {
+            Ok(manifest) => readable.push(manifest),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if failures.is_empty() {
+        failures.extend(Sandbox::check(&description, &readable, clock::now()).into_iter().map(Failure::from));
+    }
+    failures
+}
+
+/// Opens the simulated cluster that `file` describes; all paths start from the folder of the config.
+pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Output) -> Result<Running, Failure> {
+    let (description, manifests) = describe(folder, name, file)?;
+    let manifests = manifests.into_iter().collect::<Result<Vec<_>, Failure>>()?;
 
     let kept = folder.join(".haulout");
     let shown = sanitise(&kept.display().to_string()).to_string();
@@ -69,15 +107,35 @@ pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path) -> Result<Run
         });
     }
     let state_file = kept.join(format!("{name}.json"));
-    let state =
-        if state_file.exists() { Some(load::read(&state_file, "simulated cluster's state", STATE_MAX)?) } else { None };
+    let shown = sanitise(&state_file.display().to_string()).to_string();
+    let state = if state_file.exists() {
+        Some(load::read(&state_file, "simulated cluster's state", STATE_MAX, "it was deleted just now; try again")?)
+    } else {
+        None
+    };
     let store = Arc::new(StateFile { next: state_file.with_extension("json.new"), path: state_file });
-    let sandbox = Sandbox::open(&description, &manifests, state.as_deref(), Arc::new(clock::now), store)?;
+    let sandbox = match Sandbox::open(&description, &manifests, state.as_deref(), Arc::new(clock::now), store) {
+        Err(SandboxError::State(cause)) => {
+            let operation = format!("read the state of the simulated cluster {name} in {shown}");
+            let advice = Advice::new(format!("delete {shown}: the simulated cluster then starts anew"));
+            return Err(Failure::caused(operation, &cause, Some(advice)));
+        }
+        opened => opened?,
+    };
+    if sandbox.is_description_changed() {
+        let style = output.style();
+        output.say(&format!(
+            "{} {} or its manifests changed after the simulated cluster {name} was made; it goes on as it was",
+            style.warning("warning:"),
+            sanitise(&folder.join(file).display().to_string())
+        ));
+        output.say(&format!("{} delete {shown} to start it anew", style.hint("hint:")));
+    }
     Ok(Running { sandbox, _lock: lock })
 }
 
-fn text(path: &Path, what: &str) -> Result<String, Failure> {
-    let bytes = load::read(path, what, FILE_MAX)?;
+fn text(path: &Path, what: &str, missing: &str) -> Result<String, Failure> {
+    let bytes = load::read(path, what, FILE_MAX, missing)?;
     String::from_utf8(bytes).map_err(|_| {
         Failure::input(format!("{} is not UTF-8", sanitise(&path.display().to_string())), "save it as UTF-8")
     })

@@ -1,4 +1,8 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop, the second leaves at once.
+//! Ctrl-C and SIGTERM: the first asks the run to stop, the second leaves at once. A terminal that is closed (SIGHUP)
+//! counts as a first, never as a second: it may be told more than once, and nobody is there to mean it.
+
+use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -16,21 +20,47 @@ impl Drop for Listening {
     }
 }
 
-/// Listens for signals on behalf of a run.
-pub(super) fn listen(interrupt: Interrupt, output: Output) -> Result<Listening, Failure> {
+/// How long the last words of a run may take: a stopped terminal must not hold up who wants to leave.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Listens for signals on behalf of a run. `last_words` makes what is said when the run is left at once.
+pub(super) fn listen(
+    interrupt: Interrupt,
+    output: Output,
+    last_words: impl FnOnce() -> String + Send + 'static,
+) -> Result<Listening, Failure> {
     let mut signals = Signals::new()
         .map_err(|error| Failure::io("listen for signals", &error, "this is a mistake in haulout; please report it"))?;
     Ok(Listening(tokio::spawn(async move {
-        signals.next().await;
+        signals.first().await;
         interrupt.request();
-        output.say(
-            "Interrupted. Nothing new is started; nodes under way are brought to a safe end.\n\
-             Interrupt again to leave at once: a node in mid-reboot then stays cordoned.",
-        );
+        // On threads of their own: a terminal that takes no text must delay neither the run nor the second signal.
+        let words = output.clone();
+        aside(move || {
+            words.say(
+                "Interrupted. Nothing new is started; nodes under way are brought to a safe end.\n\
+                 Interrupt again to leave at once: a node in mid-reboot then stays cordoned.",
+            );
+        });
         signals.next().await;
+        let said = aside(move || output.say(last_words().trim_end()));
+        // Said, or not to be said within the bound: either way this is the end.
+        let _ = said.recv_timeout(LAST_WORDS);
         // The journal is durable line by line, so that leaving here loses nothing.
         std::process::exit(i32::from(Exit::Interrupted.code()));
     })))
+}
+
+/// Does something that may block on a thread of its own; the receiver is told when it is done.
+fn aside(act: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
+    let (done, told) = mpsc::channel();
+    // Without a thread it is left out; the receiver then sees its sender gone.
+    let _ = std::thread::Builder::new().name("last words".to_owned()).spawn(move || {
+        act();
+        // Nobody waits for ever: who gave up is gone.
+        let _ = done.send(());
+    });
+    told
 }
 
 /// Cancels a token at the first signal; what runs on nodes has nothing to bring to a safe end.
@@ -38,7 +68,7 @@ pub(super) fn stop(stop: tokio_util::sync::CancellationToken) -> Result<Listenin
     let mut signals = Signals::new()
         .map_err(|error| Failure::io("listen for signals", &error, "this is a mistake in haulout; please report it"))?;
     Ok(Listening(tokio::spawn(async move {
-        signals.next().await;
+        signals.first().await;
         stop.cancel();
     })))
 }
@@ -47,13 +77,32 @@ pub(super) fn stop(stop: tokio_util::sync::CancellationToken) -> Result<Listenin
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// `None` where hangups are ignored, as under nohup.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+    }
+
+    /// A first signal: a hangup is one too.
+    async fn first(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = hangup => {}
+        }
     }
 
     async fn next(&mut self) {
@@ -65,6 +114,16 @@ impl Signals {
     }
 }
 
+/// Whether whoever started this process had hangups ignored, as nohup does: listening would undo that. Only Linux
+/// tells; elsewhere a closed terminal interrupts.
+#[cfg(unix)]
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is signal 1, the lowest bit.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 #[cfg(not(unix))]
 struct Signals;
 
@@ -72,6 +131,10 @@ struct Signals;
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self)
+    }
+
+    async fn first(&mut self) {
+        self.next().await;
     }
 
     async fn next(&mut self) {

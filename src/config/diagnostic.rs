@@ -238,6 +238,10 @@ impl Explain for Problems {
     fn advice(&self) -> Option<Advice> {
         None
     }
+
+    fn is_sentence(&self) -> bool {
+        true
+    }
 }
 
 /// Collects diagnostics while a file is read.

@@ -8,7 +8,7 @@
 //! - at most one blank line, one before each table, none after its header, none at the ends of the file;
 //! - lines end with a line feed, and the file begins without byte-order mark.
 //!
-//! Formatting twice changes nothing more, and never changes what the file says.
+//! Formatting twice changes nothing more, and never changes what the file says: every value and every comment stays.
 
 use similar::TextDiff;
 use toml_edit::{Array, DocumentMut, Item, Key, RawString, Table, Value};
@@ -40,9 +40,9 @@ pub fn fmt(source: &Source) -> Result<String, Problems> {
     let laid_out = text.parse::<DocumentMut>().ok().map(|document| layout(&document));
     // Whatever a parser or this code may get wrong, a file must never be written that says something else.
     match laid_out {
-        Some(out) if same_meaning(&text, &out) => Ok(out),
+        Some(out) if same_meaning(&text, &out) && same_comments(&text, &out) => Ok(out),
         _ => {
-            let problem = Diagnostic::error(Code::Internal, "laying the file out would change what it says")
+            let problem = Diagnostic::error(Code::Internal, "laying the file out would change or lose a part of it")
                 .with_help("this is a mistake in haulout; please report it with this file");
             Err(Problems::one(source.clone(), problem))
         }
@@ -68,6 +68,17 @@ fn same_meaning(before: &str, after: &str) -> bool {
         (Ok(before), Ok(after)) => before == after || format!("{before:?}") == format!("{after:?}"),
         _ => false,
     }
+}
+
+/// Whether no comment was lost or made up. Words are compared, because two comments may come to stand on one line, and
+/// sorted ones, because a comment moves with its key.
+fn same_comments(before: &str, after: &str) -> bool {
+    let words = |text| {
+        let mut words: Vec<&str> = syntax::comments(text).flat_map(str::split_whitespace).collect();
+        words.sort_unstable();
+        words
+    };
+    words(before) == words(after)
 }
 
 /// One line of the result.
@@ -107,7 +118,8 @@ fn layout(document: &DocumentMut) -> String {
             entry(&path, value, &mut lines);
         }
     }
-    comments(raw(Some(document.trailing())), &mut lines);
+    // A file need not end with a line feed; its last line is a line all the same.
+    comments(&format!("{}\n", raw(Some(document.trailing()))), &mut lines);
     while matches!(lines.last(), Some(Line::Blank)) {
         lines.pop();
     }

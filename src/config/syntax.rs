@@ -105,13 +105,36 @@ fn string_end(text: &str, at: usize) -> usize {
         if *byte == b'\\' && quote == b'"' {
             next += 1;
         } else if long && bytes[next..].starts_with(&[quote; 3]) {
-            return next + 2;
+            // Up to two more belong to the string itself: `""""a""""` is `"a"` in long quotes.
+            let own = bytes[next + 3..].iter().take(2).take_while(|byte| **byte == quote).count();
+            return next + 2 + own;
         } else if !long && (*byte == quote || *byte == b'\n') {
             return next;
         }
         next += 1;
     }
     next
+}
+
+/// The comments of a text that is TOML, each from its `#` to the end of its line.
+pub(super) fn comments(text: &str) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'#' => {
+                    let comment = at..line_of(text, at).end;
+                    at = comment.end;
+                    return text.get(comment);
+                }
+                b'"' | b'\'' => at = string_end(text, at),
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    })
 }
 
 fn too_deep_problem(at: Option<usize>) -> Diagnostic {
@@ -272,4 +295,20 @@ pub(super) fn hidden(text: &str, sink: &mut Sink) {
         format!("the file contains the character U+{:04X}, which cannot be seen", u32::from(c)),
     );
     sink.push(warning.with_label(span, "here").with_help("what a reviewer sees may not be what is there"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_told_from_strings() {
+        let text = r###"# a
+b = "\"# no" # c
+d = """"# no
+# no"""" # e
+f = '\' #g
+h = ''# i # j"###;
+        assert_eq!(comments(text).collect::<Vec<_>>(), ["# a", "# c", "# e", "#g", "# i # j"]);
+    }
 }

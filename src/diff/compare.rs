@@ -115,11 +115,15 @@ impl Look<'_> {
         notices: &mut Vec<Notice>,
     ) -> Verdict {
         let node = self.node;
-        if let Some((table, _)) = tables.protect.iter().find(|(_, t)| selects(&t.scope, Default::All, node)) {
-            return Verdict::Protected((*table).clone());
+        let out = tables.out_of_service.iter().find(|(_, t)| selects(&t.scope, Default::Nothing, node));
+        if let Some((protect, _)) = tables.protect.iter().find(|(_, t)| selects(&t.scope, Default::All, node)) {
+            if let Some((table, _)) = out {
+                let (protect, table) = ((*protect).clone(), (*table).clone());
+                notices.push(Notice::ProtectedFromService { node: node.name.clone(), protect, table });
+            }
+            return Verdict::Protected((*protect).clone());
         }
         let finding = reboot.map(|(name, table)| (name, trigger::evaluate(table, node, self.now)));
-        let out = tables.out_of_service.iter().find(|(_, t)| selects(&t.scope, Default::Nothing, node));
         if let Some((table, rule)) = out {
             if matches!(finding, Some((_, Finding::Yes { .. }))) {
                 notices.push(Notice::RebootDeferred { node: node.name.clone(), table: (*table).clone() });
@@ -128,6 +132,9 @@ impl Look<'_> {
         }
         if self.is_settled_by_us() {
             // The reboot that the node may need as well is planned once it is back in service.
+            if let Some((table, Finding::Yes { hindrance: None, .. })) = &finding {
+                notices.push(Notice::RebootAfterRelease { node: node.name.clone(), table: (*table).clone() });
+            }
             return self.change(Wanted::Release, None, vec![Why::ReleasedFromService], None);
         }
         match finding {

@@ -35,7 +35,11 @@ impl Explain for DiffError {
             DiffError::TwoRebootTables { first, second, .. } => Some(Advice::new(format!(
                 "narrow the selector of reboot.{first} or reboot.{second} so that each node is in one of them"
             ))),
-            DiffError::NoSuchCluster { .. } => None,
+            DiffError::NoSuchCluster { .. } => Some(Advice::new("plan with the config that names this cluster")),
         }
+    }
+
+    fn is_sentence(&self) -> bool {
+        true
     }
 }

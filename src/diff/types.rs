@@ -111,6 +111,22 @@ pub enum Notice {
         /// The out-of-service table.
         table: TableName,
     },
+    /// A node that goes back into service also needs a reboot, which is planned once it is back.
+    RebootAfterRelease {
+        /// The node.
+        node: NodeName,
+        /// The reboot table.
+        table: TableName,
+    },
+    /// A node that a table wants out of service is protected: nothing is done to it.
+    ProtectedFromService {
+        /// The node.
+        node: NodeName,
+        /// The table that protects it.
+        protect: TableName,
+        /// The out-of-service table.
+        table: TableName,
+    },
 }
 
 /// One difference between config and cluster.

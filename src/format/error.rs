@@ -168,4 +168,8 @@ impl Explain for FormatError {
             FormatError::Newer { .. } => Advice::new("use the haulout that wrote it, or a newer one"),
         })
     }
+
+    fn is_sentence(&self) -> bool {
+        true
+    }
 }

@@ -32,4 +32,9 @@ pub trait Explain: Error {
     fn kind(&self) -> Kind;
     /// What to do next, where something sensible can be said.
     fn advice(&self) -> Option<Advice>;
+    /// Whether the message is a whole sentence (`--target x matches nothing`), to be printed as it is. Else it is a
+    /// phrase that names operation and object, and fits after "failed to".
+    fn is_sentence(&self) -> bool {
+        false
+    }
 }

@@ -20,6 +20,12 @@ pub enum PlanError {
         /// What may have been meant.
         similar: Vec<String>,
     },
+    /// Every node that was asked for is left out again.
+    #[error("nothing is selected: --exclude takes away {}", if *.targeted { "all that --target selected" } else { "every node" })]
+    NothingSelected {
+        /// Whether only some nodes were asked for.
+        targeted: bool,
+    },
     /// Clusters come after each other in a circle.
     #[error("the clusters {} come after each other in a circle", names(clusters))]
     ClusterCycle {
@@ -39,7 +45,9 @@ impl Explain for PlanError {
     fn kind(&self) -> Kind {
         match self {
             PlanError::Compare(error) => error.kind(),
-            PlanError::NoMatch { .. } | PlanError::ClusterCycle { .. } => Kind::Input,
+            PlanError::NoMatch { .. } | PlanError::NothingSelected { .. } | PlanError::ClusterCycle { .. } => {
+                Kind::Input
+            }
             PlanError::Unsound(error) => error.kind(),
         }
     }
@@ -51,8 +59,13 @@ impl Explain for PlanError {
                 "write a node as NAME, node/NAME or CLUSTER/node/NAME, and a pool as pool/NAME or CLUSTER/pool/NAME",
             )),
             PlanError::NoMatch { similar, .. } => Some(Advice::new(format!("did you mean {}?", similar.join(" or ")))),
+            PlanError::NothingSelected { .. } => Some(Advice::new("exclude less, or target more")),
             PlanError::ClusterCycle { .. } => Some(Advice::new("take one of them out of another's `after`")),
             PlanError::Unsound(error) => error.advice(),
         }
+    }
+
+    fn is_sentence(&self) -> bool {
+        true
     }
 }

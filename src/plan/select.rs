@@ -93,7 +93,15 @@ pub(super) fn choose<'a>(
         patterns => Some(resolve("--target", patterns, &clusters, snapshots)?),
     };
     let exclude = resolve("--exclude", &selection.exclude, &clusters, snapshots)?;
-    Ok(Chosen { clusters, target, exclude })
+    let chosen = Chosen { clusters, target, exclude };
+    // A plan of nothing would look like the proof that nothing is to do.
+    let mut nodes =
+        snapshots.iter().flat_map(|(cluster, snapshot)| snapshot.nodes.keys().map(move |node| (cluster, node)));
+    let left = nodes.any(|(cluster, node)| chosen.clusters.contains(cluster) && chosen.includes(cluster, node));
+    if !left && !chosen.exclude.is_empty() {
+        return Err(PlanError::NothingSelected { targeted: chosen.is_targeted() });
+    }
+    Ok(chosen)
 }
 
 fn resolve<'a>(

@@ -7,11 +7,11 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use super::summary::{left_line, summary};
+pub use super::summary::{left_at_once, left_line, summary};
 use super::words;
 use crate::model::{ClusterName, NodeName};
-use crate::plan::{ClusterPlan, Verb};
-use crate::run::{Conclusion, Event, EventKind, StepId, Wait, WaitFor};
+use crate::plan::{ClusterPlan, StepState, Verb};
+use crate::run::{self, Conclusion, Ending, Event, EventKind, FailureKind, StepId, Wait, WaitFor};
 
 /// A step says at most this often how far it is; what is new is said at once.
 const REPEAT: Duration = Duration::from_secs(10);
@@ -23,12 +23,32 @@ pub struct Standing {
     pub all: usize,
     /// All their steps are proved.
     pub done: usize,
-    /// A step of theirs failed.
+    /// Ended, and a step of theirs failed.
     pub failed: usize,
-    /// Begun, and neither.
+    /// Ended: their drains took too long, and they were given back.
+    pub skipped: usize,
+    /// Ended early, although nothing of theirs failed.
+    pub interrupted: usize,
+    /// Begun and not ended.
     pub under_way: usize,
-    /// Nothing begun.
+    /// Nothing was done to them.
     pub to_start: usize,
+}
+
+impl Standing {
+    /// How many have ended, in whatever way.
+    #[must_use]
+    pub fn ended(&self) -> usize {
+        self.done + self.failed + self.skipped + self.interrupted
+    }
+
+    /// How many ended otherwise than done, in words; nothing where none did.
+    #[must_use]
+    pub fn not_done(&self) -> String {
+        let parts = [(self.failed, "failed"), (self.skipped, "skipped"), (self.interrupted, "interrupted")];
+        let parts = parts.into_iter().filter(|(n, _)| *n > 0);
+        parts.map(|(n, what)| format!("{} {what}", words::number(n as u64))).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A row of a live display: one node that is being worked on.
@@ -75,10 +95,10 @@ struct Running {
 
 #[derive(Debug, Default)]
 struct NodeProgress {
-    steps: usize,
-    succeeded: usize,
-    failed: bool,
-    begun: bool,
+    states: BTreeMap<Verb, StepState>,
+    /// The failure that counts.
+    failure: Option<(Verb, FailureKind)>,
+    timeout_halts: bool,
     running: Option<Running>,
 }
 
@@ -87,6 +107,7 @@ struct NodeProgress {
 pub struct Progress {
     zone: TimeZone,
     nodes: BTreeMap<(ClusterName, NodeName), NodeProgress>,
+    over: bool,
 }
 
 impl Progress {
@@ -97,12 +118,16 @@ impl Progress {
             .iter()
             .flat_map(|cluster| {
                 cluster.outages.iter().map(|outage| {
-                    let progress = NodeProgress { steps: outage.steps.len(), ..NodeProgress::default() };
+                    let progress = NodeProgress {
+                        states: outage.steps.iter().map(|step| (step.verb, StepState::Pending)).collect(),
+                        timeout_halts: run::timeout_halts(cluster, outage),
+                        ..NodeProgress::default()
+                    };
                     ((cluster.cluster.clone(), outage.node.clone()), progress)
                 })
             })
             .collect();
-        Self { zone, nodes }
+        Self { zone, nodes, over: false }
     }
 
     /// Takes an event in. Returns the plain line for it, where it is worth one: what repeats within a few seconds is
@@ -111,7 +136,7 @@ impl Progress {
         let text = match &event.kind {
             EventKind::StepStarted { step } => {
                 let node = self.node(step);
-                node.begun = true;
+                node.states.insert(step.verb, StepState::Running);
                 node.running =
                     Some(Running { step: step.clone(), since: event.at, pods: None, wait: None, said: None });
                 // Their proof follows at once and says it all.
@@ -134,25 +159,35 @@ impl Progress {
             }
             EventKind::StepSucceeded { step, .. } => {
                 let node = self.node(step);
-                node.succeeded += 1;
+                node.states.insert(step.verb, StepState::Succeeded);
                 node.running = None;
                 event_text(event)
             }
-            EventKind::StepFailed { step, .. } => {
+            EventKind::StepFailed { step, failure } => {
                 let node = self.node(step);
-                node.failed = true;
+                node.states.insert(step.verb, StepState::Failed);
+                if run::counts_more(node.failure.map(|(_, kind)| kind), failure.kind) {
+                    node.failure = Some((step.verb, failure.kind));
+                }
                 node.running = None;
                 event_text(event)
             }
             // Skipped steps follow a failure that was said, and the summary names their node.
-            EventKind::StepSkipped { .. } | EventKind::Intended { .. } => None,
+            EventKind::StepSkipped { step } => {
+                self.node(step).states.insert(step.verb, StepState::Skipped);
+                None
+            }
+            EventKind::Intended { .. } => None,
+            EventKind::RunFinished { .. } => {
+                self.over = true;
+                event_text(event)
+            }
             EventKind::RunStarted { .. }
             | EventKind::LockTaken { .. }
             | EventKind::LockReleased { .. }
             | EventKind::StepNote { .. }
             | EventKind::ClusterHalted { .. }
-            | EventKind::Interrupted
-            | EventKind::RunFinished { .. } => event_text(event),
+            | EventKind::Interrupted => event_text(event),
         };
         text.map(|text| self.stamped(event.at, &text))
     }
@@ -180,14 +215,18 @@ impl Progress {
     pub fn standing(&self) -> Standing {
         let mut standing = Standing { all: self.nodes.len(), ..Standing::default() };
         for node in self.nodes.values() {
-            let part = if node.failed {
-                &mut standing.failed
-            } else if node.succeeded >= node.steps {
-                &mut standing.done
-            } else if node.begun {
-                &mut standing.under_way
+            let ended = self.over || node.states.values().all(|state| state.is_final());
+            let begun = node.states.values().any(|state| *state != StepState::Pending);
+            let part = if !ended {
+                if begun { &mut standing.under_way } else { &mut standing.to_start }
             } else {
-                &mut standing.to_start
+                match run::ending(&node.states, node.failure, node.timeout_halts) {
+                    Ending::Done => &mut standing.done,
+                    Ending::Failed => &mut standing.failed,
+                    Ending::Skipped => &mut standing.skipped,
+                    Ending::Interrupted => &mut standing.interrupted,
+                    Ending::NotStarted => &mut standing.to_start,
+                }
             };
             *part += 1;
         }
@@ -199,10 +238,10 @@ impl Progress {
     pub fn heartbeat(&self, now: Timestamp) -> String {
         let standing = self.standing();
         let mut text = format!(
-            "{} of {} done, {} failed, {} under way, {} to start",
+            "{} of {} done, {}{} under way, {} to start",
             words::number(standing.done as u64),
             words::count(standing.all, "node"),
-            words::number(standing.failed as u64),
+            Some(standing.not_done()).filter(|parts| !parts.is_empty()).map(|parts| parts + ", ").unwrap_or_default(),
             words::number(standing.under_way as u64),
             words::number(standing.to_start as u64)
         );
@@ -229,7 +268,7 @@ impl Progress {
     /// The running step, also where its beginning was missed.
     fn running(&mut self, step: &StepId, at: Timestamp) -> &mut Running {
         let node = self.node(step);
-        node.begun = true;
+        node.states.insert(step.verb, StepState::Running);
         match &mut node.running {
             Some(running) if running.step == *step => {}
             Some(_) | None => {
@@ -295,7 +334,16 @@ pub fn event_text(event: &Event) -> Option<String> {
         EventKind::StepNote { step, note } => format!("{}: note: {}", subject(step), words::foreign(note)),
         EventKind::StepSucceeded { step, evidence } => format!("{}: {}", subject(step), words::evidence(evidence)),
         EventKind::StepFailed { step, failure } => {
-            format!("{}: failed: {}", subject(step), words::foreign(&failure.message))
+            let message = words::foreign(&failure.message);
+            match failure.kind {
+                FailureKind::Interrupted => format!("{}: ended early: {message}", subject(step)),
+                FailureKind::Stale
+                | FailureKind::TimedOut
+                | FailureKind::Refused
+                | FailureKind::Unclear
+                | FailureKind::LockLost
+                | FailureKind::Panicked => format!("{}: failed: {message}", subject(step)),
+            }
         }
         EventKind::StepSkipped { step } => format!("{}: skipped", subject(step)),
         EventKind::ClusterHalted { cluster, step } => {

@@ -5,8 +5,9 @@ pub use crate::plan::words::*;
 
 use jiff::Timestamp;
 
+use crate::model::Phase;
 use crate::plan::Verb;
-use crate::run::{Evidence, FailureKind, StepFailure, StepId, Wait, WaitFor};
+use crate::run::{Evidence, FailureKind, HeldAt, HeldNode, LeftAs, StepFailure, StepId, StopCause, Wait, WaitFor};
 
 /// How many pods a wait names.
 const NAMED: usize = 3;
@@ -64,6 +65,67 @@ pub fn evidence(evidence: &Evidence) -> String {
         Evidence::Booted { from, to } => format!("back and Ready, boot id {from} -> {to}"),
         Evidence::Uncordoned => "uncordoned".to_owned(),
         Evidence::AlreadyHeld => "was so already".to_owned(),
+    }
+}
+
+/// Why a run did not begin, or did not finish, with a node on which nothing failed; fits after "because".
+#[must_use]
+pub fn stop_cause(cause: &StopCause) -> String {
+    match cause {
+        StopCause::Interrupted => "the run was interrupted".to_owned(),
+        StopCause::Halted { by } => {
+            format!("{}/node/{} failed to {}, after which nothing new is started", by.cluster, by.node, to_do(by.verb))
+        }
+        StopCause::LockLost => "another run took the lock".to_owned(),
+        StopCause::JournalLost => "the journal could not be written any more".to_owned(),
+        StopCause::NoPlace { slot: place, held_by } if held_by.is_empty() => {
+            format!("there was no place {}", slot(place))
+        }
+        StopCause::NoPlace { slot: place, held_by } => format!(
+            "there was no place {}: {} {} left cordoned",
+            slot(place),
+            names(held_by, NAMED),
+            if held_by.len() == 1 { "was" } else { "were" }
+        ),
+        StopCause::ComesAfter { node } => {
+            format!("in the order of its table it comes after {node}, which did not come to its end")
+        }
+        StopCause::ClusterBefore { cluster } => {
+            format!("cluster {cluster} comes first, and not everything was done there")
+        }
+        StopCause::Lost => {
+            "haulout lost track of it, which is a mistake: please report it, with the journal".to_owned()
+        }
+    }
+}
+
+/// How far a run has come with a node that it holds; fits after the node's name and a colon.
+#[must_use]
+pub fn held(node: &HeldNode) -> String {
+    let at = match node.at {
+        HeldAt::Cordoning => "its cordon was being written, it may be cordoned".to_owned(),
+        HeldAt::Uncordoning => "its uncordon was being written, it may still be cordoned".to_owned(),
+        HeldAt::Phase(phase) => format!("cordoned, in phase {phase}"),
+    };
+    let back = node.at == HeldAt::Phase(Phase::Returned) || node.at == HeldAt::Uncordoning;
+    match (node.requested, back) {
+        (false, _) => format!("{at}; no reboot was requested"),
+        (true, false) => format!("{at}; its reboot was requested, and it may be down for some minutes"),
+        (true, true) => format!("{at}; it has rebooted"),
+    }
+}
+
+/// As what a node is left after a run, in a word or two.
+#[must_use]
+pub fn left_as(left: LeftAs) -> &'static str {
+    match left {
+        LeftAs::Failed => "failed",
+        LeftAs::Skipped => "skipped",
+        LeftAs::Interrupted => "interrupted",
+        LeftAs::NotStarted => "not started",
+        LeftAs::Blocked => "blocked",
+        LeftAs::Unknown => "unknown",
+        LeftAs::New => "new",
     }
 }
 

@@ -1,8 +1,6 @@
 //! The events of a run: the journal's lines, the reporters' input, later the webhooks' body.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Wait;
 use crate::model::{BootId, ClusterName, Foreign, NodeName, PodKey, RunId, Uid};
@@ -44,6 +42,14 @@ pub enum Intent {
     },
     /// Uncordon the node, marks off.
     Uncordon,
+    /// Take the marks of the run off a node that stays cordoned. It may follow a drain that was never begun, so that
+    /// it names its node itself.
+    SettleCordon {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The node.
+        node: NodeName,
+    },
     /// Create the namespace or service account that runs need.
     EnsureBase(&'static str),
 }
@@ -105,46 +111,6 @@ pub struct StepFailure {
     pub advice: Option<String>,
 }
 
-/// How a node came out of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeOutcome {
-    /// What was wanted is done.
-    Done,
-    /// A step failed; how the node was left is in `cordoned`.
-    Failed {
-        /// The step.
-        step: StepId,
-        /// Why.
-        failure: StepFailure,
-        /// Whether the node was left cordoned by us.
-        cordoned: bool,
-    },
-    /// Nothing was begun.
-    NotStarted,
-}
-
-/// What is left after the run, from the look after it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remaining {
-    /// Nodes with something to do that this run did not plan.
-    pub new: u32,
-    /// Blocked.
-    pub blocked: u32,
-    /// Unknown.
-    pub unknown: u32,
-}
-
-/// The last block of every run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// How each node came out, by cluster and node.
-    pub nodes: BTreeMap<(ClusterName, NodeName), NodeOutcome>,
-    /// Whether the run was interrupted.
-    pub interrupted: bool,
-    /// How long it took.
-    pub took: Duration,
-}
-
 /// How the run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conclusion {
@@ -185,7 +151,7 @@ pub enum EventKind {
     },
     /// A mutation is about to be sent.
     Intended {
-        /// The step that sends it; `None` for what a run needs as a whole.
+        /// The step that sends it; `None` for what a run needs as a whole, and for what it tidies up at its end.
         step: Option<StepId>,
         /// What.
         intent: Intent,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::Value;
+use toml::de::{DeTable, DeValue};
 
 use super::object::duration;
 use super::sandbox::SandboxError;
@@ -99,30 +100,36 @@ impl SandboxFile {
         let wrong = |line: Option<usize>, message: String| SandboxError::File { file: name.to_owned(), line, message };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let raw: Raw = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+            let line = error.span().map(|span| line_at(text, span.start));
             wrong(line, error.message().to_owned())
         })?;
         if raw.version != 1 {
             let message = format!("version {} is not known; this haulout reads version 1", raw.version);
-            return Err(wrong(None, message));
+            return Err(wrong(line_of(text, &["version"]), message));
         }
         if raw.manifests.is_empty() {
-            return Err(wrong(None, "`manifests` names no file: a cluster needs at least one node".to_owned()));
+            return Err(wrong(
+                line_of(text, &["manifests"]),
+                "`manifests` names no file: a cluster needs at least one node".to_owned(),
+            ));
         }
         for (index, manifest) in raw.manifests.iter().enumerate() {
             let inside =
                 Path::new(manifest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if manifest.is_empty() || !inside || manifest.contains('\\') {
                 let message = format!("manifest `{manifest}` must be a path below the folder of this file");
-                return Err(wrong(None, message));
+                return Err(wrong(line_of(text, &["manifests"]), message));
             }
             if raw.manifests[..index].contains(manifest) {
-                return Err(wrong(None, format!("manifest `{manifest}` is named twice")));
+                return Err(wrong(line_of(text, &["manifests"]), format!("manifest `{manifest}` is named twice")));
             }
         }
-        let delay = |key: &str, text: &str| {
-            duration(text).ok_or_else(|| {
-                wrong(None, format!("delays.{key} = \"{text}\" is no duration such as \"300ms\", \"2s\" or \"1m30s\""))
+        let delay = |key: &str, given: &str| {
+            duration(given).ok_or_else(|| {
+                wrong(
+                    line_of(text, &["delays", key]),
+                    format!("delays.{key} = \"{given}\" is no duration such as \"300ms\", \"2s\" or \"1m30s\""),
+                )
             })
         };
         let delays = Delays {
@@ -135,4 +142,21 @@ impl SandboxFile {
         };
         Ok(Self { manifests: raw.manifests, seed: u64::from(raw.seed), delays, text: text.to_owned() })
     }
+}
+
+/// The line of a byte, from 1.
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line of the value that a path of keys leads to.
+fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let (last, tables) = path.split_last()?;
+    let mut table = document.get_ref();
+    for key in tables {
+        let DeValue::Table(inner) = table.get(*key)?.get_ref() else { return None };
+        table = inner;
+    }
+    Some(line_at(text, table.get(*last)?.span().start))
 }

@@ -1,6 +1,7 @@
 //! YAML files of Kubernetes objects.
 
 use serde_json::Value;
+use serde_saphyr::Spanned;
 
 use super::actor::sim;
 use super::kind::Kind;
@@ -18,6 +19,8 @@ pub(super) const DEPTH_MAX: usize = 40;
 pub(super) struct Found {
     file: String,
     document: usize,
+    /// Where its document begins.
+    line: Option<u64>,
     kind: Kind,
     object: Value,
 }
@@ -34,7 +37,7 @@ pub(super) fn read(file: &str, text: &str, found: &mut Vec<Found>) -> Result<(),
         return Err(wrong(1, None, format!("the file has more than {} MiB", SIZE_MAX >> 20)));
     }
     let mut reader = std::io::Cursor::new(text.strip_prefix('\u{feff}').unwrap_or(text).as_bytes());
-    let documents = serde_saphyr::read_with_options::<_, Value>(&mut reader, options());
+    let documents = serde_saphyr::read_with_options::<_, Spanned<Value>>(&mut reader, options());
     for (index, document) in documents.enumerate() {
         let number = index + 1;
         let object = document.map_err(|error| {
@@ -43,7 +46,8 @@ pub(super) fn read(file: &str, text: &str, found: &mut Vec<Found>) -> Result<(),
             let text = error.to_string();
             wrong(number, line, text.lines().next().unwrap_or_default().to_owned())
         })?;
-        take(object, &|message| wrong(number, None, message), file, number, found)?;
+        let line = Some(object.referenced.line()).filter(|line| *line > 0);
+        take(object.value, &|message| wrong(number, line, message), (file, number, line), found)?;
     }
     Ok(())
 }
@@ -58,8 +62,7 @@ pub(super) fn options() -> serde_saphyr::Options {
 fn take(
     object: Value,
     wrong: &dyn Fn(String) -> SandboxError,
-    file: &str,
-    document: usize,
+    place: (&str, usize, Option<u64>),
     found: &mut Vec<Found>,
 ) -> Result<(), SandboxError> {
     if object.is_null() {
@@ -77,7 +80,7 @@ fn take(
     }
     if kind.ends_with("List") && object.at("/items").is_array() {
         for item in object.items("/items") {
-            take(item.clone(), wrong, file, document, found)?;
+            take(item.clone(), wrong, place, found)?;
         }
         return Ok(());
     }
@@ -85,7 +88,8 @@ fn take(
         return Err(wrong(format!("the simulated cluster has no {kind} of {api_version}")));
     };
     check_wishes(&object).map_err(|message| wrong(format!("{} {}: {message}", kind.name(), object.name())))?;
-    found.push(Found { file: file.to_owned(), document, kind, object });
+    let (file, document, line) = place;
+    found.push(Found { file: file.to_owned(), document, line, kind, object });
     Ok(())
 }
 
@@ -97,7 +101,7 @@ pub(super) fn create(world: &mut World, mut found: Vec<Found>) -> Result<(), San
         Kind::Node | Kind::CSINode | Kind::PersistentVolumeClaim => 2,
         _ => 3,
     });
-    for Found { file, document, kind, mut object } in found {
+    for Found { file, document, line, kind, mut object } in found {
         if kind.is_namespaced() && object.namespace().is_empty() {
             set(&mut object, "/metadata/namespace", "default");
         }
@@ -110,7 +114,7 @@ pub(super) fn create(world: &mut World, mut found: Vec<Found>) -> Result<(), San
         world.create_as(kind, object, "kubectl-create").map_err(|failure| SandboxError::Manifest {
             file,
             document,
-            line: None,
+            line,
             message: format!("{} {name}: {}", kind.name(), failure.message),
         })?;
     }

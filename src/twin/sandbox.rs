@@ -60,7 +60,7 @@ pub enum SandboxError {
         message: String,
     },
     /// The saved state cannot be read.
-    #[error("the saved state of the simulated cluster cannot be read: {}", sanitise(&.0.to_string()))]
+    #[error("the saved state of the simulated cluster cannot be read")]
     State(#[source] Unreadable),
     /// The cluster never comes to rest: its controllers undo each other's work.
     #[error("the simulated cluster does not come to rest: its objects contradict each other")]
@@ -100,8 +100,15 @@ impl Explain for SandboxError {
                 Some(Advice::new("look for pods with a node name whose node's taints they do not tolerate"))
             }
             Self::Save(_) => Some(Advice::new("make room or make the folder writable")),
-            Self::File { .. } | Self::Manifest { .. } => None,
+            Self::File { .. } => Some(Advice::new("mend the file; `haulout schema sandbox` prints what it may hold")),
+            Self::Manifest { .. } => {
+                Some(Advice::new("mend the manifest; `haulout validate` checks it again and starts nothing"))
+            }
         }
+    }
+
+    fn is_sentence(&self) -> bool {
+        true
     }
 }
 
@@ -159,6 +166,15 @@ impl Sandbox {
         let is_changed = world.description != description;
         let state = Mutex::new(State { world, saved: None });
         Ok(Self { shared: Arc::new(Shared { state, clock, store, changed, is_changed }) })
+    }
+
+    /// Everything that is wrong with what a cluster is made of, at most one error per manifest: the cluster is made
+    /// and forgotten, nothing is saved.
+    #[must_use]
+    pub fn check(file: &SandboxFile, manifests: &[(String, String)], now: Timestamp) -> Vec<SandboxError> {
+        let read = |(name, text): &(String, String)| manifest::read(name, text, &mut Vec::new()).err();
+        let wrong: Vec<SandboxError> = manifests.iter().filter_map(read).collect();
+        if wrong.is_empty() { make(file, manifests, now).err().into_iter().collect() } else { wrong }
     }
 
     /// The moment in the cluster: that of the clock, except that it never goes back. Sound to plan with.

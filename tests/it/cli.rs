@@ -123,6 +123,208 @@ fn a_target_that_nothing_matches_is_an_error() {
 }
 
 #[test]
+fn a_selection_of_nothing_is_an_error_and_never_no_changes() {
+    let scene = Scene::new();
+    for (arguments, said) in [
+        (&["--target", "node-b", "--exclude", "node-b"][..], "--exclude takes away all that --target selected"),
+        (&["--exclude", "node-a", "--exclude", "demo/node/node-b"], "--exclude takes away every node"),
+    ] {
+        let output = scene.run(&[&["plan", "--detailed-exitcode"], arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", out(&output));
+        assert!(err(&output).starts_with("error: nothing is selected: "), "{}", err(&output));
+        assert!(err(&output).contains(said) && err(&output).contains("hint:"), "{}", err(&output));
+        assert!(!out(&output).contains("No changes"), "{}", out(&output));
+    }
+}
+
+#[test]
+fn no_changes_says_which_nodes_were_looked_at() {
+    let plan = |scene: &Scene, arguments: &[&str]| {
+        let output = scene.run(&[&["plan", "--detailed-exitcode"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+        out(&output)
+    };
+    let scene = Scene::new();
+    let narrow = VALID.replace("when_required", "selector = \"only=this\"\nwhen_required");
+    fs::write(scene.path("haulout.toml"), &narrow).unwrap();
+    let text = plan(&scene, &["--target", "node-a"]);
+    assert!(text.contains("No changes. No table of the config selects the node asked for, observed"), "{text}");
+    let text = plan(&scene, &[]);
+    assert!(text.contains("No changes. No table of the config selects any of the 2 nodes, observed"), "{text}");
+    fs::write(scene.path("haulout.toml"), format!("{VALID}\n[protect.all]\nclusters = [\"demo\"]\n")).unwrap();
+    let text = plan(&scene, &[]);
+    assert!(text.contains("No changes. All 2 nodes are protected, observed"), "{text}");
+    let text = plan(&scene, &["--exclude", "node-a"]);
+    assert!(text.contains("No changes. The node asked for is protected, observed"), "{text}");
+    fs::write(scene.path("haulout.toml"), format!("{narrow}\n[protect.one]\nnodes = [\"node-a\"]\n")).unwrap();
+    let text = plan(&scene, &[]);
+    assert!(text.contains("Of the 2 nodes, 1 is protected, and no table of the config selects the others"), "{text}");
+}
+
+#[test]
+fn a_cluster_without_nodes_is_said_to_have_none() {
+    let scene = Scene::new();
+    let empty = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    fs::write(scene.path("cluster.yaml"), empty).unwrap();
+    let snapshot = scene.run(&["snapshot"]);
+    fs::write(scene.path("snapshot.json"), &snapshot.stdout).unwrap();
+    for arguments in [&["plan"][..], &["plan", "--snapshot", "snapshot.json"], &["apply", "--auto-approve"]] {
+        let output = scene.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(out(&output).contains("No changes. The cluster has no nodes, observed"), "{}", out(&output));
+    }
+    assert_eq!(scene.code(&["plan", "--target", "node-a"]), 1);
+    fs::write(scene.path("cluster.toml"), "version = 1\nmanifests = []\n").unwrap();
+    let output = scene.run(&["plan"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("cluster.toml:2: `manifests` names no file"), "{}", err(&output));
+}
+
+#[test]
+fn a_cluster_named_twice_is_meant_once() {
+    let scene = Scene::new();
+    let output = scene.run(&["plan", "--cluster", "demo", "--cluster", "demo"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn an_error_about_a_file_names_it_and_what_to_do() {
+    let check = |scene: &Scene, arguments: &[&str], lines: &[&str]| {
+        let output = scene.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(err(&output).trim_end(), lines.join("\n"), "{arguments:?}");
+    };
+    let scene = Scene::new();
+    check(
+        &scene,
+        &["plan", "--snapshot", "gone.json"],
+        &[
+            "error: failed to read the snapshot gone.json",
+            "  because: No such file or directory (os error 2)",
+            "hint: check the path; `haulout snapshot` prints one",
+        ],
+    );
+    fs::write(scene.path("cut.json"), "{").unwrap();
+    check(
+        &scene,
+        &["plan", "--snapshot", "cut.json"],
+        &[
+            "error: failed to read the snapshot cut.json",
+            "  because: the snapshot is malformed at line 1, column 1: EOF while parsing an object",
+            "hint: make the snapshot again; it is not meant to be written by hand",
+        ],
+    );
+    assert_eq!(scene.code(&["plan"]), 0);
+    fs::write(scene.path(".haulout/demo.json"), "{").unwrap();
+    check(
+        &scene,
+        &["plan"],
+        &[
+            "error: failed to read the state of the simulated cluster demo in ./.haulout/demo.json",
+            "  because: EOF while parsing an object at line 1 column 1",
+            "hint: delete ./.haulout/demo.json: the simulated cluster then starts anew",
+        ],
+    );
+    for verb in ["plan", "validate"] {
+        fs::remove_file(scene.path("cluster.yaml")).unwrap();
+        check(
+            &scene,
+            &[verb],
+            &[
+                "error: failed to read the manifest ./cluster.yaml",
+                "  because: No such file or directory (os error 2)",
+                "hint: check `manifests` in ./cluster.toml: its paths start at the folder of that file",
+            ],
+        );
+        fs::rename(scene.path("cluster.toml"), scene.path("other.toml")).unwrap();
+        check(
+            &scene,
+            &[verb],
+            &[
+                "error: failed to read the description of a simulated cluster ./cluster.toml",
+                "  because: No such file or directory (os error 2)",
+                "hint: check `sandbox` of [cluster.demo]: it is a path that starts at the folder of the config",
+            ],
+        );
+        fs::rename(scene.path("other.toml"), scene.path("cluster.toml")).unwrap();
+        fs::write(scene.path("cluster.yaml"), NODES).unwrap();
+    }
+}
+
+#[test]
+fn validate_checks_the_files_of_a_simulated_cluster_and_writes_nothing() {
+    let bad_kind = "apiVersion: v1\nkind: Node\nmetadata: {name: node-c}\n---\n# no such kind\napiVersion: v1\nkind: Nodes\nmetadata: {name: x}\n";
+    let twice = format!("{NODES}---\napiVersion: v1\nkind: Node\nmetadata: {{name: node-a}}\n");
+    let two = CLUSTER.replace("[\"cluster.yaml\"]", "[\"cluster.yaml\", \"more.yaml\"]");
+    for (file, text, said) in [
+        (
+            "cluster.toml",
+            CLUSTER.replace("\"200ms\"", "\"soon\""),
+            &["cluster.toml:7: delays.reboot = \"soon\" is no duration"][..],
+        ),
+        ("cluster.toml", CLUSTER.replace("version = 1", "version = 2"), &["cluster.toml:1: version 2 is not known"]),
+        ("cluster.toml", CLUSTER.replace("cluster.yaml", "../x"), &["cluster.toml:2: manifest `../x` must be"]),
+        ("cluster.toml", CLUSTER.replace("[delays]", "[delay]"), &["cluster.toml:4: unknown field `delay`"]),
+        ("cluster.toml", two, &["failed to read the manifest ./more.yaml"]),
+        (
+            "cluster.yaml",
+            bad_kind.to_owned(),
+            &["cluster.yaml:6, document 2: the simulated cluster has no Nodes of v1"],
+        ),
+        ("cluster.yaml", twice, &["cluster.yaml:14, document 3: Node node-a: "]),
+        ("cluster.yaml", "a: [".to_owned(), &["cluster.yaml:1, document 1: "]),
+    ] {
+        let scene = Scene::new();
+        fs::write(scene.path(file), text).unwrap();
+        let output = scene.run(&["validate"]);
+        assert_eq!(output.status.code(), Some(1), "{said:?}");
+        for said in said {
+            assert!(err(&output).contains(said), "{said}: {}", err(&output));
+        }
+        assert!(err(&output).contains("hint:") && !err(&output).contains("is valid"), "{}", err(&output));
+        assert!(!err(&output).contains("failed to ./"), "{}", err(&output));
+        assert!(!scene.path(".haulout").exists());
+        // What validate refuses, plan refuses in the same words.
+        assert_eq!(err(&scene.run(&["plan"])), err(&output));
+    }
+    let scene = Scene::new();
+    assert_eq!(scene.code(&["validate"]), 0);
+    assert!(!scene.path(".haulout").exists());
+}
+
+#[test]
+fn a_changed_description_of_a_simulated_cluster_is_told_once() {
+    let scene = Scene::new();
+    let told = |output: &Output| err(output).matches("changed after the simulated cluster demo was made").count();
+    let first = scene.run(&["plan"]);
+    assert_eq!((first.status.code(), told(&first)), (Some(0), 0));
+    assert_eq!(told(&scene.run(&["plan"])), 0);
+    fs::write(scene.path("cluster.yaml"), NODES.replace("node-b", "node-c")).unwrap();
+    for arguments in [&["plan"][..], &["snapshot"], &["apply", "--auto-approve"]] {
+        let output = scene.run(arguments);
+        assert_eq!((output.status.code(), told(&output)), (Some(0), 1), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains("hint: delete ./.haulout/demo.json to start it anew"), "{}", err(&output));
+        assert!(!out(&output).contains("node-c"), "{}", out(&output));
+    }
+    fs::remove_file(scene.path(".haulout/demo.json")).unwrap();
+    assert_eq!(told(&scene.run(&["plan"])), 0);
+}
+
+#[test]
+fn the_help_of_every_verb_is_known() {
+    let scene = Scene::new();
+    for verb in ["", "validate", "fmt", "schema", "plan", "apply", "snapshot", "node", "node agent", "node reboot"] {
+        let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help {verb}").trim_end().replace(' ', "-");
+        insta::with_settings!({
+            prepend_module_to_snapshot => false,
+            snapshot_path => "../cases/cli",
+            omit_expression => true,
+        }, { insta::assert_snapshot!(name, out(&scene.run(&arguments))) });
+    }
+}
+
+#[test]
 fn planning_from_a_snapshot_gives_the_same_bytes_each_time() {
     let scene = Scene::new();
     let snapshot = scene.run(&["snapshot"]);

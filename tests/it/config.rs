@@ -167,6 +167,20 @@ fn the_layout_is_canonical() {
     no_orphans(&folder, &cases, &[".in.toml", ".out.toml"]);
 }
 
+#[test]
+fn a_last_line_without_a_line_feed_is_kept() {
+    for (text, laid_out) in [
+        ("# c", "# c\n"),
+        ("a=1\n# c", "a = 1\n# c\n"),
+        ("a=1 # c", "a = 1 # c\n"),
+        ("[a]# c", "[a] # c\n"),
+        ("a=1\n\n  # c\n\n# d", "a = 1\n\n# c\n\n# d\n"),
+        ("a=\"\"\"\"b\"\"\"\" # c", "a = \"\"\"\"b\"\"\"\" # c\n"),
+    ] {
+        assert_eq!(config::fmt(&Source::new("x", text)).unwrap(), laid_out, "{text}");
+    }
+}
+
 fn problems_of(text: &str) -> config::Problems {
     config::parse(&Source::new("haulout.toml", text)).unwrap_err()
 }
@@ -309,18 +323,42 @@ fn document() -> impl Strategy<Value = String> {
         1 => comment.prop_map(|c| format!("{c}\n")),
         1 => Just("\n".to_owned()),
     ];
-    prop::collection::vec(line, 0..10).prop_map(|lines| lines.concat())
+    // The last line may lack its line feed.
+    (prop::collection::vec(line, 0..10), any::<bool>()).prop_map(|(lines, whole)| {
+        let text = lines.concat();
+        if whole { text } else { text.strip_suffix('\n').unwrap_or(&text).to_owned() }
+    })
+}
+
+/// The same text with every comment told apart by a number; the documents above have `# c`, `# d` and `#é` in comments
+/// only. With it comes how many there are.
+fn numbered(text: &str) -> (String, usize) {
+    let mut out = String::new();
+    let (mut rest, mut count) = (text, 0);
+    while let Some((at, start)) =
+        ["# c", "# d", "#\u{e9}"].iter().filter_map(|start| Some((rest.find(start)?, *start))).min()
+    {
+        out.push_str(&rest[..at + start.len()]);
+        out.push_str(&format!("<{count}>"));
+        rest = &rest[at + start.len()..];
+        count += 1;
+    }
+    (out + rest, count)
 }
 
 proptest! {
     #[test]
-    fn laying_out_keeps_the_meaning_and_is_done_at_once(text in document()) {
+    fn laying_out_keeps_every_value_and_comment_and_is_done_at_once(text in document()) {
+        let (text, comments) = numbered(&text);
         if let Ok(before) = text.parse::<toml::Table>() {
             let out = config::fmt(&Source::new("x", text.clone())).map_err(|problems| TestCaseError::fail(problems.render(Style::default())))?;
             let after = out.parse::<toml::Table>().unwrap();
             prop_assert_eq!(format!("{before:?}"), format!("{after:?}"));
             prop_assert_eq!(&config::fmt(&Source::new("x", out.clone())).unwrap(), &out);
-            prop_assert_eq!(text.matches("# c").count(), out.matches("# c").count(), "comments in\n{}", out);
+            for number in 0..comments {
+                let there = out.matches(&format!("<{number}>")).count();
+                prop_assert_eq!(there, 1, "comment {} of\n{}\nin\n{}", number, text, out);
+            }
         }
     }
 

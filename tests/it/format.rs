@@ -131,6 +131,8 @@ fn full_plan() -> ClusterPlan {
         Notice::Expired { table: table("rack-7"), until: now() },
         Notice::LockHeld { holder: text(), renewed_at: now() },
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
+        Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
+        Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
     ];
     plan.gaps = subjects().into_iter().map(|subject| Gap { subject, why: text(), remedy: "do".to_owned() }).collect();
     plan.node_pod = Some(haulout::model::NodePod { image: text(), pull_secrets: vec![text()] });
@@ -505,6 +507,7 @@ fn intent() -> impl Strategy<Value = Intent> {
         phase().prop_map(Intent::Phase),
         boot_id().prop_map(|boot_id| Intent::TriggerReboot { boot_id }),
         Just(Intent::Uncordon),
+        Just(Intent::SettleCordon { cluster: cluster("prod"), node: node("a") }),
         proptest::sample::select(run::BASES.to_vec()).prop_map(Intent::EnsureBase),
     ]
 }

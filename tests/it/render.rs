@@ -4,12 +4,13 @@
 
 use haulout::model::{Foreign, Gap, GapSubject, RunId, sanitise};
 use haulout::plan::{
-    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, UnknownReason, Verb, Wanted, Why,
+    BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Notice, Slot, StepState, UnknownReason, Verb, Wanted, Why,
 };
 use haulout::render::progress::{self, Progress};
 use haulout::render::{TerminalStyle, terminal, words};
 use haulout::run::{
-    Conclusion, Event, EventKind, Evidence, FailureKind, NodeOutcome, Remaining, StepFailure, Summary, Wait, WaitFor,
+    Conclusion, Event, EventKind, Evidence, FailureKind, LeftAs, NodeOutcome, Remaining, StepFailure, StopCause,
+    Summary, Wait, WaitFor,
 };
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -253,6 +254,12 @@ fn notices_and_gaps_are_shown() {
         Notice::RebootDeferred { node: node("a"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("b"), table: table("rack-7") },
         Notice::RebootDeferred { node: node("c"), table: table("rack-8") },
+        Notice::RebootAfterRelease { node: node("d"), table: table("linux") },
+        Notice::RebootAfterRelease { node: node("e"), table: table("linux") },
+        Notice::RebootAfterRelease { node: node("f"), table: table("other") },
+        Notice::ProtectedFromService { node: node("g"), protect: table("payments"), table: table("rack-7") },
+        Notice::ProtectedFromService { node: node("h"), protect: table("payments"), table: table("rack-7") },
+        Notice::ProtectedFromService { node: node("h"), protect: table("payments"), table: table("rack-8") },
     ];
     plan.gaps = vec![
         Gap {
@@ -501,12 +508,31 @@ fn a_run_as_plain_lines() {
     case("progress", &lines.join("\n"));
 }
 
+fn failure(kind: FailureKind) -> StepFailure {
+    StepFailure { kind, message: Foreign::new("it was not to be"), advice: None }
+}
+
 fn failed(verb: Verb, name: &str, kind: FailureKind, cordoned: bool) -> NodeOutcome {
-    NodeOutcome::Failed {
-        step: step("prod", name, verb),
-        failure: StepFailure { kind, message: Foreign::new("it was not to be"), advice: None },
-        cordoned,
-    }
+    NodeOutcome::Failed { step: step("prod", name, verb), failure: failure(kind), uncordon: None, cordoned }
+}
+
+fn causes() -> Vec<StopCause> {
+    let place = |held_by: &[&str]| StopCause::NoPlace {
+        slot: Slot::Cluster,
+        held_by: held_by.iter().map(|name| node(name)).collect(),
+    };
+    vec![
+        StopCause::Interrupted,
+        StopCause::Halted { by: step("prod", "c", Verb::AwaitReady) },
+        StopCause::LockLost,
+        StopCause::JournalLost,
+        place(&[]),
+        place(&["c"]),
+        place(&["c", "e"]),
+        StopCause::ComesAfter { node: node("c") },
+        StopCause::ClusterBefore { cluster: cluster("staging") },
+        StopCause::Lost,
+    ]
 }
 
 #[test]
@@ -514,19 +540,51 @@ fn the_last_block_names_what_was_left_and_how() {
     let mut summary = Summary { took: Duration::from_secs(840), interrupted: true, ..Summary::default() };
     let mut insert = |name: &str, outcome| summary.nodes.insert((cluster("prod"), node(name)), outcome);
     insert("a", NodeOutcome::Done);
-    insert("b", failed(Verb::Drain, "b", FailureKind::TimedOut, false));
+    insert("b", NodeOutcome::Skipped { step: step("prod", "b", Verb::Drain), failure: failure(FailureKind::TimedOut) });
     insert("c", failed(Verb::AwaitReady, "c", FailureKind::TimedOut, true));
     insert("d", failed(Verb::Cordon, "d", FailureKind::Stale, false));
     insert("e", failed(Verb::Reboot, "e", FailureKind::Unclear, true));
-    insert("f", failed(Verb::Drain, "f", FailureKind::Interrupted, false));
+    let stopped = |name: &str, cordoned| NodeOutcome::Interrupted {
+        step: step("prod", name, Verb::Drain),
+        cause: StopCause::Halted { by: step("prod", "c", Verb::AwaitReady) },
+        cordoned,
+    };
+    insert("f", stopped("f", false));
+    insert("f2", stopped("f2", true));
     insert("g", failed(Verb::Uncordon, "g", FailureKind::LockLost, true));
     insert("h", failed(Verb::Drain, "h", FailureKind::Panicked, true));
     insert("i", failed(Verb::Cordon, "i", FailureKind::Refused, false));
-    insert("j", failed(Verb::Uncordon, "j", FailureKind::TimedOut, true));
+    insert(
+        "j",
+        NodeOutcome::Failed {
+            step: step("prod", "j", Verb::Drain),
+            failure: failure(FailureKind::Refused),
+            uncordon: Some(StepFailure {
+                kind: FailureKind::TimedOut,
+                message: Foreign::new("the node could not be uncordoned in time"),
+                advice: None,
+            }),
+            cordoned: true,
+        },
+    );
+    let causes = causes();
     for n in 0..30 {
-        insert(&format!("z{n:02}"), NodeOutcome::NotStarted);
+        insert(&format!("z{n:02}"), NodeOutcome::NotStarted { cause: causes[n % causes.len()].clone() });
     }
-    let remaining = Remaining { new: 1, blocked: 2, unknown: 3 };
+    summary.nodes.insert((cluster("box"), node("a")), failed(Verb::Uncordon, "a", FailureKind::TimedOut, true));
+    summary.sandboxes.insert(cluster("box"));
+    let left = [
+        ("c", LeftAs::Failed),
+        ("b", LeftAs::Skipped),
+        ("f", LeftAs::Interrupted),
+        ("z00", LeftAs::NotStarted),
+        ("z01", LeftAs::NotStarted),
+        ("n1", LeftAs::Blocked),
+        ("n2", LeftAs::Unknown),
+        ("n3", LeftAs::New),
+    ];
+    let remaining =
+        Remaining { nodes: left.into_iter().map(|(name, left)| ((cluster("prod"), node(name)), left)).collect() };
     case("summary", &progress::summary(&summary, Some(&remaining), &style()));
     let mut well = Summary { took: Duration::from_secs(59), ..Summary::default() };
     well.nodes.insert((cluster("prod"), node("a")), NodeOutcome::Done);
@@ -537,8 +595,216 @@ fn the_last_block_names_what_was_left_and_how() {
 fn what_is_left_after_a_run_is_named() {
     let mut after = sample();
     after.steps.clear();
-    case("left", &terminal::left(now(), &[Arc::new(after)], &style()));
-    assert_eq!(terminal::left(now(), &[Arc::new(empty("done"))], &style()), "");
+    let after = [Arc::new(after)];
+    let remaining = Remaining::after(&Summary::default(), &after);
+    case("left", &terminal::left(now(), &after, &remaining, &style()));
+    let done = [Arc::new(empty("done"))];
+    assert_eq!(terminal::left(now(), &done, &Remaining::after(&Summary::default(), &done), &style()), "");
+}
+
+#[test]
+fn what_is_left_at_once_is_named() {
+    use haulout::model::Phase;
+    use haulout::run::{Held, Intent};
+    let mut plan = empty("prod");
+    for name in ["cordoning", "draining", "rebooting", "back", "returning", "returned", "untouched", "refused"] {
+        add(&mut plan, name, Done::Reboot, vec![linux()]);
+    }
+    add(&mut plan, "out", Done::Drain, vec![linux()]);
+    add(&mut plan, "settled", Done::Drain, vec![linux()]);
+    let mut simulated = empty("box");
+    simulated.sandbox = true;
+    add(&mut simulated, "a", Done::Reboot, vec![linux()]);
+    let mut held = Held::new(&[Arc::new(plan), Arc::new(simulated)]);
+    let folder = "/state/runs/r-7f3a";
+    let mut text = progress::left_at_once(&held, folder);
+    for name in ["prod", "box"] {
+        held.take(&EventKind::LockTaken { cluster: cluster(name) });
+    }
+    let mut go = |of: &str, name: &str, intents: &[(Verb, Intent)], done: &[Verb]| {
+        for (verb, intent) in intents {
+            held.take(&EventKind::Intended { step: Some(step(of, name, *verb)), intent: intent.clone() });
+        }
+        for verb in done {
+            held.take(&EventKind::StepSucceeded { step: step(of, name, *verb), evidence: Evidence::AlreadyHeld });
+        }
+    };
+    let cordon = (Verb::Cordon, Intent::Cordon);
+    let armed = (Verb::Drain, Intent::Phase(Phase::Armed));
+    let boot_id = haulout::model::BootId::new("3f1c").unwrap();
+    let trigger = (Verb::Reboot, Intent::TriggerReboot { boot_id });
+    let back = (Verb::AwaitReady, Intent::Phase(Phase::Returned));
+    let uncordon = (Verb::Uncordon, Intent::Uncordon);
+    let all = [cordon, armed, trigger, back, uncordon];
+    go("prod", "cordoning", &all[..1], &[]);
+    go("prod", "refused", &all[..1], &[]);
+    go("prod", "draining", &all[..2], &[]);
+    go("prod", "rebooting", &all[..3], &[]);
+    go("prod", "back", &all[..4], &[]);
+    go("prod", "returning", &all, &[]);
+    go("prod", "returned", &all, &[Verb::Uncordon]);
+    go("prod", "out", &all[..1], &[Verb::Cordon]);
+    go("prod", "settled", &all[..1], &[Verb::Cordon, Verb::Drain]);
+    go("box", "a", &all[..1], &[Verb::Cordon]);
+    let refused = step("prod", "refused", Verb::Cordon);
+    held.take(&EventKind::StepFailed { step: refused, failure: failure(FailureKind::Refused) });
+    text += &progress::left_at_once(&held, folder);
+    case("left-at-once", &text);
+}
+
+#[test]
+fn a_simulated_cluster_is_never_told_to_kubectl() {
+    for simulated in [false, true] {
+        let mut plan = empty("box");
+        plan.sandbox = simulated;
+        let run = RunId::new("r-7f3a").unwrap();
+        let reason = BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod") };
+        plan.blocked.push(blocked("a", Wanted::Reboot, vec![reason]));
+        let text = shown(vec![plan], &style());
+        assert_eq!(text.contains("kubectl"), !simulated, "{text}");
+        assert_eq!(text.contains(".haulout/box.json"), simulated, "{text}");
+    }
+}
+
+#[test]
+fn what_a_run_did_not_finish_is_not_called_new() {
+    let mut plan = empty("prod");
+    for name in ["done", "failed", "skipped", "interrupted", "waiting", "new"] {
+        add(&mut plan, name, Done::Reboot, vec![linux()]);
+    }
+    // What a failure left marked is blocked for the look: it is counted once, as what the run made of it.
+    for name in ["marked", "blocked"] {
+        let run = RunId::new("r").unwrap();
+        let reason = BlockedReason::MarkedByRun { run, config: Foreign::new("platform-prod") };
+        plan.blocked.push(blocked(name, Wanted::Reboot, vec![reason]));
+    }
+    let mut summary = Summary::default();
+    let mut insert = |name: &str, outcome| summary.nodes.insert((cluster("prod"), node(name)), outcome);
+    insert("done", NodeOutcome::Done);
+    insert("failed", failed(Verb::Drain, "failed", FailureKind::Refused, false));
+    insert("marked", failed(Verb::AwaitReady, "marked", FailureKind::TimedOut, true));
+    let drain = |name| step("prod", name, Verb::Drain);
+    insert("skipped", NodeOutcome::Skipped { step: drain("skipped"), failure: failure(FailureKind::TimedOut) });
+    let cause = StopCause::Interrupted;
+    let interrupted = NodeOutcome::Interrupted { step: drain("interrupted"), cause: cause.clone(), cordoned: false };
+    insert("interrupted", interrupted);
+    insert("waiting", NodeOutcome::NotStarted { cause });
+    insert("gone", failed(Verb::Cordon, "gone", FailureKind::Stale, false));
+    let look = [Arc::new(plan)];
+    let remaining = Remaining::after(&summary, &look);
+    assert_eq!(
+        progress::left_line(&remaining),
+        "Left: 8 nodes = 2 failed, 1 skipped, 1 interrupted, 1 not started, 1 blocked, 2 new."
+    );
+    let text = terminal::left(now(), &look, &remaining, &style());
+    assert!(text.contains("2 nodes to be drained and rebooted by another apply: done and new"), "{text}");
+}
+
+/// How the events of one node count, while the run goes on and after it, and how the same states end in the summary.
+#[test]
+fn progress_counts_nodes_as_the_summary_does() {
+    use StepState::{Failed, Pending, Skipped, Succeeded};
+    use haulout::run::Ending;
+    let all = [Verb::Cordon, Verb::Drain, Verb::Reboot, Verb::AwaitReady, Verb::Uncordon];
+    let out = &all[..2];
+    type Case<'a> = (&'a str, &'a [Verb], &'a [StepState], &'a [(Verb, FailureKind)], Ending);
+    let cases: &[Case<'_>] = &[
+        ("untouched", &all, &[Pending; 5], &[], Ending::NotStarted),
+        ("done", &all, &[Succeeded; 5], &[], Ending::Done),
+        (
+            "its place was waited for",
+            &all,
+            &[Failed, Skipped, Skipped, Skipped, Skipped],
+            &[(Verb::Cordon, FailureKind::Interrupted)],
+            Ending::NotStarted,
+        ),
+        (
+            "the cordon was refused",
+            &all,
+            &[Failed, Skipped, Skipped, Skipped, Skipped],
+            &[(Verb::Cordon, FailureKind::Refused)],
+            Ending::Failed,
+        ),
+        (
+            "the drain took too long",
+            &all,
+            &[Succeeded, Failed, Skipped, Skipped, Succeeded],
+            &[(Verb::Drain, FailureKind::TimedOut)],
+            Ending::Skipped,
+        ),
+        (
+            "the drain took too long and the node could not be given back",
+            &all,
+            &[Succeeded, Failed, Skipped, Skipped, Failed],
+            &[(Verb::Drain, FailureKind::TimedOut), (Verb::Uncordon, FailureKind::Refused)],
+            Ending::Failed,
+        ),
+        (
+            "the drain was interrupted",
+            &all,
+            &[Succeeded, Failed, Skipped, Skipped, Succeeded],
+            &[(Verb::Drain, FailureKind::Interrupted)],
+            Ending::Interrupted,
+        ),
+        (
+            "the drain was interrupted and the node could not be given back",
+            &all,
+            &[Succeeded, Failed, Skipped, Skipped, Failed],
+            &[(Verb::Drain, FailureKind::Interrupted), (Verb::Uncordon, FailureKind::Refused)],
+            Ending::Failed,
+        ),
+        (
+            "drained, and given back because of a halt",
+            &all,
+            &[Succeeded, Succeeded, Skipped, Skipped, Succeeded],
+            &[],
+            Ending::Interrupted,
+        ),
+        ("out of service, and never drained", out, &[Succeeded, Pending], &[], Ending::Interrupted),
+    ];
+    for (what, verbs, states, failures, wanted) in cases {
+        let mut plan = empty("prod");
+        let done = if verbs.len() == 2 { Done::Drain } else { Done::Reboot };
+        add(&mut plan, "a", done, vec![linux()]);
+        // As `on_timeout = "skip"` has it.
+        let drain = plan.steps.get_mut(&step("prod", "a", Verb::Drain)).unwrap();
+        drain.on_timeout =
+            Some(haulout::plan::OnFailure { rest: haulout::plan::Rest::Continue, ..drain.on_failure.clone() });
+        let mut progress = Progress::new(&[Arc::new(plan)], TimeZone::UTC);
+        for (verb, state) in verbs.iter().zip(*states) {
+            let step = || step("prod", "a", *verb);
+            let started = EventKind::StepStarted { step: step() };
+            let kinds = match state {
+                Pending | StepState::Running => vec![],
+                Succeeded => vec![started, EventKind::StepSucceeded { step: step(), evidence: Evidence::AlreadyHeld }],
+                Failed => {
+                    let kind = failures.iter().find(|(failed, _)| failed == verb).unwrap().1;
+                    vec![started, EventKind::StepFailed { step: step(), failure: failure(kind) }]
+                }
+                Skipped => vec![EventKind::StepSkipped { step: step() }],
+            };
+            for kind in kinds {
+                progress.take(&event(0, kind));
+            }
+        }
+        let is_over = !states.contains(&Pending);
+        assert_eq!(
+            progress.standing().ended() + progress.standing().to_start == 1,
+            is_over || states[0] == Pending,
+            "{what}"
+        );
+        progress.take(&event(1, EventKind::RunFinished { conclusion: Conclusion::Partial }));
+        let standing = progress.standing();
+        let counted = [
+            (standing.done, Ending::Done),
+            (standing.failed, Ending::Failed),
+            (standing.skipped, Ending::Skipped),
+            (standing.interrupted, Ending::Interrupted),
+            (standing.to_start, Ending::NotStarted),
+        ];
+        assert_eq!(counted.into_iter().find(|(n, _)| *n == 1).map(|(_, ending)| ending), Some(*wanted), "{what}");
+        assert_eq!(standing.under_way, 0, "{what}");
+    }
 }
 
 /// Text that tries to do harm: escapes, controls, bidirectional overrides, log commands, fake lines.
@@ -605,7 +871,7 @@ proptest! {
         // No text makes or takes a line of its own.
         let harmless = terminal::clusters(&Foreign::new("x"), now(), &[Arc::new(told("x"))], &style());
         prop_assert!(text.is_empty() || shown.lines().count() == harmless.lines().count());
-        inert(&terminal::left(now(), &plan, &style()));
+        inert(&terminal::left(now(), &plan, &Remaining::after(&Summary::default(), &plan), &style()));
         let json = haulout::format::plan::write_parts(&foreign(), now(), &plan, "0.1.0");
         inert(std::str::from_utf8(&json).unwrap());
 
@@ -637,7 +903,8 @@ proptest! {
         let event = Event { seq: 1, at: now(), kind: EventKind::StepFailed { step: drain.clone(), failure: failure.clone() } };
         inert(&progress.take(&event).unwrap());
         let mut summary = Summary::default();
-        summary.nodes.insert((cluster("prod"), node("a")), NodeOutcome::Failed { step: drain, failure, cordoned: true });
+        summary.nodes.insert((cluster("prod"), node("a")), NodeOutcome::Failed {
+            step: drain, uncordon: Some(failure.clone()), failure, cordoned: true });
         inert(&progress::summary(&summary, None, &style()));
     }
 }

@@ -80,7 +80,10 @@ async fn booted(
         }
         if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the node has not booted: its boot id is the same")
-                .advise("look at the node's console; it stays cordoned"));
+                .advise(format!(
+                    "look at the node's console; it stays cordoned. If it only boots slowly, raise ready_timeout{}",
+                    in_table(context, limit.until.saturating_duration_since(since))
+                )));
         }
         over = look_at_pod(context, over, limit).await?;
         let wait = match &over {
@@ -90,6 +93,12 @@ async fn booted(
         context.waits(wait, since, limit.until).await?;
         changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
     }
+}
+
+/// Where a time limit stands in the config, and what it is now; fits after the name of its key.
+pub(super) fn in_table(context: &StepContext, now: Duration) -> String {
+    let table = context.outage.table.as_ref().map(|table| format!(" in [reboot.{table}]")).unwrap_or_default();
+    format!("{table} (now {})", crate::plan::words::duration(now))
 }
 
 /// A reboot pod that can fire no more, and the signs of life of its node since.
@@ -217,7 +226,11 @@ async fn proved(
                 good_since = None;
                 if now >= limit.until {
                     return Err(StepError::new(FailureKind::TimedOut, format!("the node is not as it was: {missing}"))
-                        .advise("it stays cordoned; mend it, then uncordon it or apply again"));
+                        .advise(format!(
+                            "it stays cordoned; mend it, then uncordon it or apply again. If it only needs longer, \
+                             raise ready_timeout{}",
+                            in_table(context, limit.until.saturating_duration_since(since))
+                        )));
                 }
                 context.waits(WaitFor::NodeReady(Foreign::new(missing)), since, limit.until).await?;
                 now + ASK_EVERY

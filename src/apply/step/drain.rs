@@ -11,20 +11,17 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::super::context::{Baseline, Limit, StepContext, StepError, signed};
+use super::super::context::{Baseline, Limit, StepContext, StepError};
 use super::super::live::{REREAD, changed_before};
+use super::arm;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
-use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey, reboot_pod_name};
+use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey};
 use crate::plan::Action;
-use crate::provider::{
-    ActError, Followed, PodScope, ReadError, ReadErrorKind, RebootPod, RebootPodState, Refusal, clock,
-};
+use crate::provider::{Followed, PodScope, ReadError, ReadErrorKind, clock};
 use crate::rules::{self, Departure, Refused};
 use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
 
-/// The longest wait for the reboot pod to be armed: an image is pulled in it.
-const ARM_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The longest wait for volumes to be detached after the last pod left. What is attached then is most likely in use by
 /// a DaemonSet's pod and will never be; a reboot then is what such pods live with (tuppr waits as long).
 const DETACH_TIMEOUT: Duration = Duration::from_secs(2 * 60);
@@ -76,7 +73,7 @@ async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<
     if reboots {
         let baseline = baseline(context, &pods, limit).await?;
         context.notes().baseline = Some(baseline);
-        arm(context, &rule, &mut news, &mut pods, began).await?;
+        arm::arm(context, &rule, &mut news, &mut pods, began).await?;
         write_phase(context, Phase::Armed, limit).await?;
     }
     let mut evictions = Evictions::new(context, rule, limit);
@@ -211,7 +208,7 @@ async fn evict_all(
 }
 
 /// What a wait of a loop does that looks at interrupt and deadline itself, and has better words for them: nothing.
-fn over(error: StepError) -> Result<(), StepError> {
+pub(super) fn over(error: StepError) -> Result<(), StepError> {
     match error {
         StepError::Failed(_) => Ok(()),
         StepError::Journal(_) => Err(error),
@@ -366,136 +363,6 @@ async fn baseline(context: &StepContext, pods: &NodePods, limit: Limit) -> Resul
         lease: None,
         reports: node.is_some_and(|node| node.report.reported_at.is_some() && node.report.boot_id.is_some()),
     })
-}
-
-/// Starts the reboot pod and waits until it is armed. Nothing is evicted before.
-async fn arm(
-    context: &StepContext,
-    rule: &DrainRule,
-    news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
-    pods: &mut NodePods,
-    began: Instant,
-) -> Result<(), StepError> {
-    let outage = &context.outage;
-    let planned = |step: &crate::plan::StepId| context.cluster.plan.steps.get(step).map(|step| step.action.clone());
-    let (mut method, mut ready_timeout) = (crate::model::RebootMethod::Signal, Duration::ZERO);
-    for action in outage.steps.iter().filter_map(planned) {
-        match action {
-            Action::Reboot { method: wanted } => method = wanted,
-            Action::AwaitReady { timeout, .. } => ready_timeout = timeout,
-            Action::Cordon | Action::Drain { .. } | Action::Uncordon => {}
-        }
-    }
-    let Some(boot_id) = outage.boot_id.clone() else {
-        return Err(StepError::stale("the node does not say its boot id"));
-    };
-    let life = rule.timeout + ready_timeout;
-    let pod = RebootPod {
-        node: outage.node.clone(),
-        node_uid: outage.uid.clone(),
-        boot_id,
-        run: context.cluster.run.clone(),
-        method,
-        image: context.cluster.plan.node_pod.clone(),
-        not_after: clock::now() + signed(life),
-        active_deadline: life,
-    };
-    let limit = Limit::stoppable(began + rule.timeout.min(ARM_TIMEOUT));
-    create(context, &pod, began, limit).await?;
-    armed(context, news, pods, began, limit).await
-}
-
-/// Creates the reboot pod. Its name is its own, so that one that is there already is the one.
-async fn create(context: &StepContext, pod: &RebootPod, began: Instant, limit: Limit) -> Result<(), StepError> {
-    let cluster = &context.cluster;
-    loop {
-        let permit = context.permit(Intent::StartRebootPod, limit).await?;
-        context.notes().reboot_pod = true;
-        let error = match cluster.acts.start_reboot_pod(permit, pod).await {
-            Ok(()) | Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => return Ok(()),
-            Err(error) => error,
-        };
-        context.bear_act(&error, began, limit).await.map_err(|failure| {
-            if failure.is_interrupted() {
-                return failure;
-            }
-            failure.advise("see deploy/base.yaml for what namespace haulout-system needs")
-        })?;
-        if matches!(error, ActError::Unclear { .. }) {
-            match context.within(limit, cluster.acts.reboot_pod(&pod.node, &pod.run)).await? {
-                // Created again, it is at worst there already.
-                Ok(RebootPodState::Absent) | Err(_) => {}
-                Ok(_) => return Ok(()),
-            }
-        }
-        if clock::monotonic() >= limit.until {
-            return Err(StepError::new(FailureKind::TimedOut, "the reboot pod could not be created in time"));
-        }
-    }
-}
-
-/// Waits until the reboot pod is armed.
-async fn armed(
-    context: &StepContext,
-    news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
-    pods: &mut NodePods,
-    began: Instant,
-    limit: Limit,
-) -> Result<(), StepError> {
-    /// How often the pod itself is asked what it says.
-    const ASK_EVERY: Duration = Duration::from_secs(5);
-    let (node, run) = (&context.outage.node, &context.cluster.run);
-    let name = reboot_pod_name(node, run);
-    let mut said = Foreign::new("starting");
-    loop {
-        let seen = pods.values().find(|pod| pod.shape.ours && pod.key.name.as_str() == name);
-        if seen.is_some_and(|pod| pod.status.ready && !pod.status.terminating) {
-            return Ok(());
-        }
-        if context.cluster.interrupt.is_requested() {
-            return Err(StepError::interrupted("interrupted before anything was evicted"));
-        }
-        // Not a drain that takes long: on the next node it would be the same, so that `on_failure` decides.
-        if clock::monotonic() >= limit.until {
-            let message = format!("the reboot pod is not armed in time: {}", said.raw());
-            return Err(StepError::new(FailureKind::Refused, message).advise(
-                "check that the image of node_pod can be pulled and started on this node; nothing was evicted",
-            ));
-        }
-        context.waits(WaitFor::RebootPod(said.clone()), began, limit.until).await?;
-        let ask = (clock::monotonic() + ASK_EVERY).min(limit.until);
-        let finished = seen.is_some_and(|pod| pod.status.is_finished());
-        let told = tokio::select! {
-            biased;
-            () = context.cluster.interrupt.requested() => continue,
-            // What the watch calls finished is looked at itself, for its words.
-            () = std::future::ready(()), if finished => None,
-            told = tokio::time::timeout_at(ask, news.next()) => told.ok(),
-        };
-        match told {
-            Some(Some(Ok(told))) => take(pods, told),
-            Some(Some(Err(_))) => context.rest(Duration::from_millis(100), limit).await.or_else(over)?,
-            Some(None) => *news = context.cluster.acts.follow_pods(PodScope::Node(node.clone())),
-            None => match context.within(limit, context.cluster.acts.reboot_pod(node, run)).await {
-                Ok(Ok(RebootPodState::Armed)) => return Ok(()),
-                Ok(Ok(RebootPodState::Starting(message))) => said = message,
-                Ok(Ok(RebootPodState::Ended(message))) => {
-                    return Err(StepError::new(
-                        FailureKind::Refused,
-                        format!("the reboot pod ended before it was armed: {}", message.raw()),
-                    )
-                    .advise("see the pod's log in namespace haulout-system; nothing was evicted"));
-                }
-                Ok(Ok(RebootPodState::Absent)) => said = Foreign::new("it is gone"),
-                Ok(Err(error)) => said = error.message,
-                Err(error) => over(error)?,
-            },
-        }
-        if finished {
-            // The watch lags behind, or the pod cannot be read: not again at once.
-            context.rest(Duration::from_secs(1), limit).await.or_else(over)?;
-        }
-    }
 }
 
 /// Writes a phase on the node, guarded by its version.

@@ -1,5 +1,7 @@
 //! One file per action: what it checks, what it does, what proves it, what ends it.
 
+mod allowance;
+mod arm;
 mod await_ready;
 mod cordon;
 mod drain;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::super::context::{Limit, StepContext, StepError};
-use crate::model::{Cordon, Foreign, LastReboot, Node, Phase};
+use crate::model::{Cordon, Foreign, LastReboot, Node};
 use crate::plan::Why;
 use crate::provider::{ActError, RebootPodState, Refusal, UncordonWrite, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
@@ -152,7 +152,8 @@ pub(in crate::apply) async fn settle(context: &StepContext) -> Result<(), StepEr
         if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run) {
             return Ok(());
         }
-        let permit = context.permit(Intent::Phase(Phase::Drained), limit).await?;
+        let (cluster, node_name) = (context.id().cluster.clone(), context.node_name().clone());
+        let permit = context.permit(Intent::SettleCordon { cluster, node: node_name }, limit).await?;
         match context.cluster.acts.settle_cordon(permit, &node).await {
             Ok(node) => {
                 context.cluster.live.read_node(node);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::apply::{self, Access, Input, Interrupt};
 use crate::cli::args::Apply;
@@ -12,10 +13,10 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{load, progress, signal};
 use crate::journal::{Journal, Segment};
-use crate::model::{ClusterName, Foreign, NodeName, RunId, Snapshot};
+use crate::model::{ClusterName, Foreign, RunId, Snapshot};
 use crate::plan::{self as planner, Plan, Selection};
 use crate::provider::clock;
-use crate::run::{Conclusion, NodeOutcome, Remaining, Summary};
+use crate::run::{Conclusion, Event, Held, Remaining, Summary};
 use crate::{format, render};
 
 pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> {
@@ -28,7 +29,7 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
     }
     let names = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, &names, &environment, "apply").await?;
+    let connections = Connections::open(&loaded, &names, &environment, "apply", output).await?;
     let snapshots = connections.observe(output).await?;
     let selection = args.selection.to_plan();
     let daemon_sets: BTreeMap<ClusterName, _> = snapshots
@@ -49,9 +50,15 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
     }
 
     let run = new_run_id();
-    let (journal, folder, keeper, reporter) = record(&run, &plan, output)?;
+    let held = Arc::new(Mutex::new(Held::new(plan.clusters())));
+    let (journal, folder, keeper, reporter) = record(&run, &plan, &held, output)?;
     let interrupt = Interrupt::default();
-    let signals = signal::listen(interrupt.clone(), output.clone())?;
+    let record_of_run = folder.display().to_string();
+    let last_words = move || {
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        render::progress::left_at_once(&held, &record_of_run)
+    };
+    let signals = signal::listen(interrupt.clone(), output.clone(), last_words)?;
     let mut clusters = BTreeMap::new();
     for (name, connection) in &connections.clusters {
         let (daemon_sets, daemon_sets_known) = daemon_sets.get(name).cloned().unwrap_or_default();
@@ -113,7 +120,7 @@ fn exit(conclusion: Conclusion, remaining: Option<&Remaining>) -> Exit {
         Conclusion::Interrupted => Exit::Interrupted,
         Conclusion::Partial => Exit::Partial,
         Conclusion::Done => match remaining {
-            Some(Remaining { new: 0, blocked: 0, unknown: 0 }) => Exit::Ok,
+            Some(remaining) if remaining.is_empty() => Exit::Ok,
             Some(_) => Exit::Remains,
             // All is done, and nobody knows whether that is all.
             None => Exit::Error,
@@ -149,7 +156,7 @@ fn new_run_id() -> RunId {
 type Recorded = (Journal, PathBuf, std::thread::JoinHandle<()>, std::thread::JoinHandle<()>);
 
 /// Opens the journal and starts the reporter that listens to it.
-fn record(run: &RunId, plan: &Plan, output: &Output) -> Result<Recorded, Failure> {
+fn record(run: &RunId, plan: &Plan, held: &Arc<Mutex<Held>>, output: &Output) -> Result<Recorded, Failure> {
     let folder = runs_folder()?.join(run.as_str());
     let failed = |error: &std::io::Error| {
         Failure::io(
@@ -164,8 +171,13 @@ fn record(run: &RunId, plan: &Plan, output: &Output) -> Result<Recorded, Failure
         .map_err(|error| failed(&error))?;
     let (seen, events) = tokio::sync::mpsc::unbounded_channel();
     let reporter = progress::report(plan.clusters(), events, output).map_err(|error| failed(&error))?;
-    let (journal, keeper) = Journal::start(path, Box::new(segment), Box::new(format::run::write), clock::now, seen)
-        .map_err(|error| failed(&error))?;
+    let held = Arc::clone(held);
+    let encode = move |event: &Event| {
+        held.lock().unwrap_or_else(PoisonError::into_inner).take(&event.kind);
+        format::run::write(event)
+    };
+    let (journal, keeper) =
+        Journal::start(path, Box::new(segment), Box::new(encode), clock::now, seen).map_err(|error| failed(&error))?;
     Ok((journal, folder, keeper, reporter))
 }
 
@@ -199,20 +211,7 @@ async fn look_again(
 ) -> Result<(Remaining, String), Failure> {
     let snapshots: BTreeMap<ClusterName, Snapshot> = connections.observe(output).await?;
     let plan = planner::plan(config, &snapshots, connections.now(), selection)?;
-    let mut remaining = Remaining::default();
-    for cluster in plan.clusters() {
-        remaining.blocked += cluster.counts.blocked;
-        remaining.unknown += cluster.counts.unknown;
-        let mut known: Vec<&NodeName> = Vec::new();
-        for outage in &cluster.outages {
-            let outcome = summary.nodes.get(&(cluster.cluster.clone(), outage.node.clone()));
-            // What failed or was not started is in the summary already; what was done and is wanted again is new.
-            if matches!(outcome, None | Some(NodeOutcome::Done)) {
-                known.push(&outage.node);
-            }
-        }
-        remaining.new += u32::try_from(known.len()).unwrap_or(u32::MAX);
-    }
-    let left = render::terminal::left(connections.now(), plan.clusters(), &output.terminal());
+    let remaining = Remaining::after(summary, plan.clusters());
+    let left = render::terminal::left(connections.now(), plan.clusters(), &remaining, &output.terminal());
     Ok((remaining, left))
 }

@@ -10,7 +10,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::load::{self, Loaded};
 use crate::cli::output::Output;
-use crate::model::{ClusterName, Snapshot, sanitise};
+use crate::model::{ClusterName, Explain, Snapshot, sanitise};
 use crate::plan as planner;
 use crate::{format, render};
 
@@ -22,7 +22,7 @@ pub(in crate::cli) async fn run(args: &Plan, output: &Output) -> Result<Exit, Fa
     let clusters = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let (snapshots, now) = if args.snapshot.is_empty() {
         let environment = Environment::read(args.reach.kubeconfig.clone());
-        let connections = Connections::open(&loaded, &clusters, &environment, "plan").await?;
+        let connections = Connections::open(&loaded, &clusters, &environment, "plan", output).await?;
         let snapshots = connections.observe(output).await?;
         let now = connections.now();
         (snapshots, now)
@@ -51,8 +51,9 @@ fn read_snapshots(
     let mut snapshots = BTreeMap::new();
     for path in &args.snapshot {
         let shown = sanitise(&path.display().to_string()).to_string();
-        let bytes = load::read(path, "snapshot", SNAPSHOT_MAX)?;
-        let snapshot = format::snapshot::read(&bytes)?;
+        let bytes = load::read(path, "snapshot", SNAPSHOT_MAX, "check the path; `haulout snapshot` prints one")?;
+        let snapshot = format::snapshot::read(&bytes)
+            .map_err(|error| Failure::caused(format!("read the snapshot {shown}"), &error, error.advice()))?;
         if !loaded.config.clusters.contains_key(&snapshot.cluster) {
             return Err(Failure::input(
                 format!("snapshot {shown} is of cluster {}, which the config does not have", snapshot.cluster),

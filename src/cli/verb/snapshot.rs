@@ -24,7 +24,8 @@ pub(in crate::cli) async fn run(args: &Snapshot, output: &Output) -> Result<Exit
         }
     };
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, std::slice::from_ref(&wanted), &environment, "snapshot").await?;
+    let connections =
+        Connections::open(&loaded, std::slice::from_ref(&wanted), &environment, "snapshot", output).await?;
     let snapshots = connections.observe(output).await?;
     for snapshot in snapshots.values() {
         let text = format::snapshot::write(snapshot);

@@ -63,7 +63,7 @@ fn document(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>], too
 }
 
 fn of_cluster(cluster: &ClusterPlan, now: Timestamp) -> wire::Cluster {
-    let words = Words { cluster: &cluster.cluster, now, zone: &TimeZone::UTC };
+    let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &TimeZone::UTC };
     wire::Cluster {
         name: cluster.cluster.to_string(),
         after: texts(&cluster.after),
@@ -350,6 +350,14 @@ fn of_notice(notice: &plan::Notice, words: &Words<'_>) -> wire::Notice {
                 W::LockHeld { holder: raw(holder), renewed_at: renewed_at.to_string() }
             }
             N::RebootDeferred { node, table } => W::RebootDeferred { node: node.to_string(), table: table.to_string() },
+            N::RebootAfterRelease { node, table } => {
+                W::RebootAfterRelease { node: node.to_string(), table: table.to_string() }
+            }
+            N::ProtectedFromService { node, protect, table } => W::ProtectedFromService {
+                node: node.to_string(),
+                protect: protect.to_string(),
+                table: table.to_string(),
+            },
         },
         text: words.notice(notice),
     }

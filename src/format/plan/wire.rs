@@ -470,10 +470,33 @@ pub(in crate::format) struct Notice {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub(in crate::format) enum NoticeCode {
-    MatchesNothing { table_kind: String, table: String },
-    Expired { table: String, until: String },
-    LockHeld { holder: String, renewed_at: String },
-    RebootDeferred { node: String, table: String },
+    MatchesNothing {
+        table_kind: String,
+        table: String,
+    },
+    Expired {
+        table: String,
+        until: String,
+    },
+    LockHeld {
+        holder: String,
+        renewed_at: String,
+    },
+    RebootDeferred {
+        node: String,
+        table: String,
+    },
+    /// A node that is uncordoned also needs a reboot, which is planned once it is back.
+    RebootAfterRelease {
+        node: String,
+        table: String,
+    },
+    /// A node that `table` wants out of service is protected by `protect`.
+    ProtectedFromService {
+        node: String,
+        protect: String,
+        table: String,
+    },
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

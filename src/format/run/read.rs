@@ -79,6 +79,10 @@ fn intent(intent: wire::Intent) -> Result<Intent, FormatError> {
             Intent::TriggerReboot { boot_id: named("event.intent.boot_id", BootId::new(&boot_id))? }
         }
         W::Uncordon => Intent::Uncordon,
+        W::SettleCordon { cluster, node } => Intent::SettleCordon {
+            cluster: named("event.intent.cluster", ClusterName::new(&cluster))?,
+            node: named("event.intent.node", NodeName::new(&node))?,
+        },
         W::EnsureBase { what } => {
             let [.., other] = super::BASES;
             Intent::EnsureBase(super::BASES.into_iter().find(|base| *base == what).unwrap_or(other))

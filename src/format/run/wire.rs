@@ -42,7 +42,7 @@ pub(in crate::format) enum Event {
     StepStarted { step: String },
     /// A change is about to be sent.
     Intended {
-        /// Null for what a run needs as a whole.
+        /// Null for what a run needs as a whole, and for what it tidies up at its end.
         step: Option<String>,
         intent: Intent,
     },
@@ -92,6 +92,11 @@ pub(in crate::format) enum Intent {
         boot_id: String,
     },
     Uncordon,
+    /// Take the marks of the run off a node that stays cordoned.
+    SettleCordon {
+        cluster: String,
+        node: String,
+    },
     /// Create what runs need.
     EnsureBase {
         what: String,

@@ -75,6 +75,9 @@ fn of_intent(intent: &Intent) -> wire::Intent {
         Intent::Phase(phase) => W::Phase { phase: (*phase).into() },
         Intent::TriggerReboot { boot_id } => W::TriggerReboot { boot_id: boot_id.to_string() },
         Intent::Uncordon => W::Uncordon,
+        Intent::SettleCordon { cluster, node } => {
+            W::SettleCordon { cluster: cluster.to_string(), node: node.to_string() }
+        }
         Intent::EnsureBase(what) => W::EnsureBase { what: (*what).to_owned() },
     }
 }

@@ -62,6 +62,10 @@ impl Explain for CheckError {
     fn advice(&self) -> Option<Advice> {
         Some(Advice::new("nothing was done; please report this together with the output of `haulout snapshot`"))
     }
+
+    fn is_sentence(&self) -> bool {
+        true
+    }
 }
 
 /// Collects notes about one cluster.

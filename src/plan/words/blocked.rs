@@ -73,6 +73,17 @@ pub fn free(node: &dyn fmt::Display) -> String {
     )
 }
 
+/// How a node is freed that a run has left cordoned. Nothing reaches a simulated cluster from outside, so that there
+/// only a new beginning is left.
+#[must_use]
+pub fn free_of(cluster: &ClusterName, simulated: bool, node: &dyn fmt::Display) -> String {
+    if simulated {
+        format!("delete .haulout/{cluster}.json beside the config, which starts the simulated cluster anew")
+    } else {
+        free(node)
+    }
+}
+
 /// The table that wants it, as the config has it between brackets.
 fn table(blocked: &Blocked) -> String {
     let kind = match blocked.wanted {
@@ -154,7 +165,10 @@ impl Words<'_> {
             }
             BlockedReason::MarkedByRun { run, config } => told(
                 format!("run {run} of config {} has marked it and not finished", foreign(config)),
-                format!("wait for that run; if nothing of it runs any more: {}", free(node)),
+                format!(
+                    "if that run still works, let it end, then plan again; if it is dead: {}",
+                    free_of(self.cluster, self.simulated, node)
+                ),
             ),
             BlockedReason::LimitFilled { slot, total, out } => limit_filled(self.cluster, slot, *total, out),
             BlockedReason::RebootDidNotClear { at, reason } => told(

@@ -8,7 +8,7 @@ mod blocked;
 mod outage;
 mod unknown;
 
-pub use blocked::{blocked_code, blocked_kind, cannot, free};
+pub use blocked::{blocked_code, blocked_kind, cannot, free, free_of};
 pub use outage::{action, headline, on_failure};
 pub use unknown::unknown_code;
 
@@ -28,6 +28,8 @@ const FOREIGN_MAX: usize = 200;
 pub struct Words<'a> {
     /// The cluster that is spoken of.
     pub cluster: &'a ClusterName,
+    /// Whether it is simulated, so that kubectl does not reach it.
+    pub simulated: bool,
     /// Now.
     pub now: Timestamp,
     /// The time zone that times are shown in.

@@ -80,7 +80,41 @@ impl Words<'_> {
                 self.moment(*renewed_at)
             ),
             Notice::RebootDeferred { node, table } => self.reboot_deferred(std::slice::from_ref(node), table, 1),
+            Notice::RebootAfterRelease { node, table } => {
+                self.reboot_after_release(std::slice::from_ref(node), table, 1)
+            }
+            Notice::ProtectedFromService { node, protect, table } => {
+                self.protected_from_service(std::slice::from_ref(node), protect, table, 1)
+            }
         }
+    }
+
+    /// The notice about nodes that are uncordoned now and need a reboot as well.
+    #[must_use]
+    pub fn reboot_after_release(&self, nodes: &[NodeName], table: &TableName, most: usize) -> String {
+        let (need, they_are) = if nodes.len() == 1 { ("needs", "it is") } else { ("need", "they are") };
+        format!(
+            "{} to be uncordoned also {need} a reboot by reboot.{table}, planned once {they_are} back: {}",
+            super::count(nodes.len(), "node"),
+            super::names(nodes, most)
+        )
+    }
+
+    /// The notice about nodes that one table wants out of service and another protects.
+    #[must_use]
+    pub fn protected_from_service(
+        &self,
+        nodes: &[NodeName],
+        protect: &TableName,
+        table: &TableName,
+        most: usize,
+    ) -> String {
+        format!(
+            "out_of_service.{table} is not carried out on {}, because protect.{protect} protects {}: {}",
+            super::count(nodes.len(), "node"),
+            if nodes.len() == 1 { "it" } else { "them" },
+            super::names(nodes, most)
+        )
     }
 
     /// The notice about nodes whose reboot has to wait because a table takes them out of service.

@@ -12,6 +12,7 @@ use super::TerminalStyle;
 use crate::model::{Foreign, GapSubject};
 use crate::plan::words::{Words, count, foreign, moment, number};
 use crate::plan::{ClusterPlan, Counts, Plan};
+use crate::run::Remaining;
 use page::Page;
 
 /// A plan as text.
@@ -25,7 +26,7 @@ pub fn plan(plan: &Plan, style: &TerminalStyle) -> String {
 pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>], style: &TerminalStyle) -> String {
     let mut page = Page::new(style);
     for cluster in clusters {
-        let words = Words { cluster: &cluster.cluster, now, zone: &style.timezone };
+        let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &style.timezone };
         header(&mut page, &words, cluster);
         if !cluster.steps.is_empty() {
             page.heading("haulout will do the following, in this order:");
@@ -33,7 +34,8 @@ pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>],
             waves::failures(&mut page, cluster);
         } else if clusters.len() > 1 && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
             page.gap();
-            page.line(0, "Nothing to do in this cluster.");
+            let empty = cluster.counts.observed == 0;
+            page.line(0, if empty { "This cluster has no nodes." } else { "Nothing to do in this cluster." });
         }
         sections::blocked(&mut page, &words, cluster);
         sections::unknown(&mut page, &words, cluster);
@@ -60,17 +62,18 @@ pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>],
 }
 
 /// What is left after a run, from the plan made of the look after it: what is blocked or unknown and why, and what is
-/// new. Empty where nothing is left.
+/// new. What the run itself did not finish is told by its summary, and only named there. Empty where nothing is left.
 #[must_use]
-pub fn left(now: Timestamp, clusters: &[Arc<ClusterPlan>], style: &TerminalStyle) -> String {
+pub fn left(now: Timestamp, clusters: &[Arc<ClusterPlan>], remaining: &Remaining, style: &TerminalStyle) -> String {
     let mut page = Page::new(style);
     for cluster in clusters {
-        if cluster.outages.is_empty() && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
+        let new = sections::news(cluster, remaining);
+        if new.is_empty() && cluster.blocked.is_empty() && cluster.unknown.is_empty() {
             continue;
         }
-        let words = Words { cluster: &cluster.cluster, now, zone: &style.timezone };
+        let words = Words { cluster: &cluster.cluster, simulated: cluster.sandbox, now, zone: &style.timezone };
         page.heading(&format!("Left in {}", cluster.cluster));
-        sections::new(&mut page, cluster);
+        sections::new(&mut page, &new);
         sections::blocked(&mut page, &words, cluster);
         sections::unknown(&mut page, &words, cluster);
         sections::gaps(&mut page, &words, cluster);
@@ -190,7 +193,7 @@ fn nothing_to_do(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>]
     let checked = counts.up_to_date.saturating_add(counts.out_of_service);
     let observed = observed(now, clusters, style);
     if checked == 0 {
-        return format!("No changes. No node is selected{observed}.");
+        return format!("No changes. {}{observed}.", none_checked(&counts, clusters.len()));
     }
     let nodes = if checked == 1 {
         "The 1 selected node is".to_owned()
@@ -201,6 +204,31 @@ fn nothing_to_do(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>]
         if config.is_empty() { "the config wants".to_owned() } else { format!("config {} wants", foreign(config)) };
     let them = if checked == 1 { "it" } else { "them" };
     format!("No changes. {nodes} as {config} {them}{observed}.")
+}
+
+/// Why there was no node to check: there is none, or all that were asked for are protected or in no table.
+fn none_checked(counts: &Counts, clusters: usize) -> String {
+    if counts.observed == 0 {
+        return if clusters == 1 { "The cluster has no nodes" } else { "The clusters have no nodes" }.to_owned();
+    }
+    let asked = if counts.excluded > 0 { " asked for" } else { "" };
+    let nodes =
+        |n: u32| if n == 1 { format!("the node{asked}") } else { format!("the {} nodes{asked}", number(n.into())) };
+    match (counts.not_selected, counts.protected) {
+        (0, 1) => format!("The node{asked} is protected"),
+        (0, n) => format!("All {} nodes{asked} are protected", number(n.into())),
+        (1, 0) => format!("No table of the config selects {}", nodes(1)),
+        (n, 0) => format!("No table of the config selects any of {}", nodes(n)),
+        (n, p) => format!(
+            "Of {}, {} protected, and no table of the config selects the others",
+            nodes(n.saturating_add(p)),
+            are(p)
+        ),
+    }
+}
+
+fn are(n: u32) -> String {
+    if n == 1 { "1 is".to_owned() } else { format!("{} are", number(n.into())) }
 }
 
 fn observed(now: Timestamp, clusters: &[Arc<ClusterPlan>], style: &TerminalStyle) -> String {

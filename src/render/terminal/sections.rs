@@ -1,12 +1,13 @@
 //! What is not in the plan: blocked, unknown, not readable; and what is worth knowing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Fold, fold};
 use super::page::{Page, Symbol};
 use crate::model::{NodeName, TableName};
 use crate::plan::words::{Told, Words, blocked_kind, cannot, count, headline, names, number, unknown_code};
 use crate::plan::{Blocked, ClusterPlan, Notice, Outage, Unknown};
+use crate::run::{LeftAs, Remaining};
 
 /// Up to so many blocked nodes are shown one by one.
 const MOST_BLOCKED: usize = 20;
@@ -140,16 +141,26 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
     page.heading("Worth knowing");
     // A table may take a whole rack out of service: its nodes share one line.
     let mut deferred: BTreeMap<&TableName, Vec<NodeName>> = BTreeMap::new();
+    let mut released: BTreeMap<&TableName, Vec<NodeName>> = BTreeMap::new();
+    let mut protected: BTreeMap<(&TableName, &TableName), Vec<NodeName>> = BTreeMap::new();
     let mut lines = Vec::new();
     for notice in &cluster.notices {
         match notice {
             Notice::RebootDeferred { node, table } => deferred.entry(table).or_default().push(node.clone()),
+            Notice::RebootAfterRelease { node, table } => released.entry(table).or_default().push(node.clone()),
+            Notice::ProtectedFromService { node, protect, table } => {
+                protected.entry((protect, table)).or_default().push(node.clone());
+            }
             Notice::MatchesNothing { .. } | Notice::Expired { .. } | Notice::LockHeld { .. } => {
                 lines.push(words.notice(notice))
             }
         }
     }
     lines.extend(deferred.iter().map(|(table, nodes)| words.reboot_deferred(nodes, table, page.style.names())));
+    let most = page.style.names();
+    lines.extend(released.iter().map(|(table, nodes)| words.reboot_after_release(nodes, table, most)));
+    let protected = protected.iter();
+    lines.extend(protected.map(|((by, table), nodes)| words.protected_from_service(nodes, by, table, most)));
     for line in lines.iter().take(MOST_NOTES) {
         page.note(line);
     }
@@ -162,10 +173,20 @@ fn more(page: &mut Page<'_>, all: usize) {
     }
 }
 
-/// What has come up since a run was planned.
-pub(super) fn new(page: &mut Page<'_>, cluster: &ClusterPlan) {
+/// What has come up since a run was planned: what is to do beside what that run left.
+pub(super) fn news<'p>(cluster: &'p ClusterPlan, remaining: &Remaining) -> Vec<&'p Outage> {
+    let new: BTreeSet<&NodeName> = remaining
+        .all(LeftAs::New)
+        .into_iter()
+        .filter(|(name, _)| *name == cluster.cluster)
+        .map(|(_, node)| node)
+        .collect();
+    cluster.outages.iter().filter(|outage| new.contains(&outage.node)).collect()
+}
+
+pub(super) fn new(page: &mut Page<'_>, outages: &[&Outage]) {
     let mut by_headline: BTreeMap<&str, Vec<&Outage>> = BTreeMap::new();
-    for outage in &cluster.outages {
+    for &outage in outages {
         by_headline.entry(headline(outage)).or_default().push(outage);
     }
     if by_headline.is_empty() {

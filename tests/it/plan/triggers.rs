@@ -124,6 +124,20 @@ fn tables_select_by_their_rank() {
         [
             Notice::MatchesNothing { kind: "protect", table: table("empty") },
             Notice::RebootDeferred { node: name("a"), table: table("rack") },
+            Notice::ProtectedFromService { node: name("b"), protect: table("keep"), table: table("rack") },
         ]
     );
+}
+
+#[test]
+fn a_release_tells_of_the_reboot_that_comes_after_it() {
+    let released = |mut node: Node| {
+        node.cordon = Some(Cordon::Marked(mark("platform", Some("rack"), None)));
+        let planned = plan(&config(1), &snapshot([node]));
+        let cluster = &planned.clusters()[0];
+        (cluster.counts.release, cluster.notices.clone())
+    };
+    let notice = Notice::RebootAfterRelease { node: name("a"), table: table("linux") };
+    assert_eq!(released(a()), (1, vec![notice]));
+    assert_eq!(released(calm(a())), (1, vec![]));
 }
