@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod apply;
 mod cli;
 mod config;
 mod format;
@@ -10,5 +11,8 @@ mod node;
 mod plan;
 mod plans;
 mod render;
+mod run;
+#[cfg(unix)]
+mod signal;
 mod twin;
 mod wire;

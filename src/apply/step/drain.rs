@@ -95,13 +95,13 @@ async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<
             break;
         } else {
             let names = listed.unreadable.join(", ");
+            let why = Foreign::new(format!("to be rid of pods that haulout cannot understand: {names}"));
+            context.waits(WaitFor::ApiServer(why), began, limit.until).await?;
+            context.rest(UNREADABLE_LOOK, limit).await?;
             if clock::monotonic() >= limit.until {
                 let message = format!("time is up; pods are left that haulout cannot understand: {names}");
                 return Err(StepError::new(FailureKind::TimedOut, message));
             }
-            let why = Foreign::new(format!("to be rid of pods that haulout cannot understand: {names}"));
-            context.waits(WaitFor::ApiServer(why), began, limit.until).await?;
-            context.rest(UNREADABLE_LOOK, limit).await?;
         }
     }
     if evictions.any_volumes() {
