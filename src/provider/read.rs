@@ -169,7 +169,8 @@ pub trait ClusterReads: Send + Sync {
     /// Whether the API server says it is healthy (`/readyz`).
     async fn ready(&self) -> Result<bool, ReadError>;
 
-    /// Follows nodes: first [`Followed::All`], then changes; makes the watch again by itself. An error is reported in
+    /// Follows nodes: first [`Followed::All`] (before it [`ReadErrorKind::Malformed`] where some could not be understood
+    /// and are left out), then changes; makes the watch again by itself. An error is reported in
     /// the stream and followed by another try; the stream ends only when it is dropped.
     fn follow_nodes(&self) -> BoxStream<'static, Result<Followed<Node, NodeName>, ReadError>>;
 

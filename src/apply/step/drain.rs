@@ -55,16 +55,16 @@ async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<
     super::cordon::check(context, &context.same_node(limit).await?)?;
     know_daemon_sets(context, began, limit).await?;
     let scope = PodScope::Node(context.node_name().clone());
-    let listed = fresh(context, &scope, began, limit).await?;
-    if !listed.unreadable.is_empty() {
-        return Err(StepError::stale(format!(
-            "haulout cannot understand these pods, and so cannot see them leave: {}",
-            listed.unreadable.join(", ")
-        )));
-    }
     let mut news = context.cluster.acts.follow_pods(scope.clone());
     let mut pods = NodePods::new();
-    first_list(context, &mut news, &mut pods, began, limit).await?;
+    if !first_list(context, &mut news, &mut pods, began, limit).await? {
+        let unreadable = fresh(context, &scope, began, limit).await?.unreadable;
+        if !unreadable.is_empty() {
+            let names = unreadable.join(", ");
+            let message = format!("haulout cannot understand these pods, and so cannot see them leave: {names}");
+            return Err(StepError::stale(message));
+        }
+    }
 
     let refused = refused(context, &rule, &pods);
     if !refused.is_empty() {
@@ -234,19 +234,22 @@ pub(super) fn take(pods: &mut NodePods, told: Followed<Pod, PodKey>) {
     }
 }
 
+/// Takes the first list of the watch; `false` where not everything in it may have been understood.
 async fn first_list(
     context: &StepContext,
     news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
     pods: &mut NodePods,
     since: Instant,
     limit: Limit,
-) -> Result<(), StepError> {
+) -> Result<bool, StepError> {
+    let mut whole = true;
     loop {
         match context.within(limit, news.next()).await? {
             Some(Ok(told)) => {
                 take(pods, told);
-                return Ok(());
+                return Ok(whole);
             }
+            Some(Err(error)) if error.kind == ReadErrorKind::Malformed && whole => whole = false,
             Some(Err(error)) => context.bear(&error, since, limit).await?,
             None => *news = context.cluster.acts.follow_pods(PodScope::Node(context.node_name().clone())),
         }
