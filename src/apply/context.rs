@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::interrupt::Interrupt;
@@ -25,12 +26,51 @@ pub(super) struct ClusterContext {
     pub(super) run: RunId,
     pub(super) config: Foreign,
     pub(super) plan: Arc<ClusterPlan>,
-    pub(super) daemon_sets: BTreeMap<Uid, DaemonSet>,
-    pub(super) daemon_sets_known: bool,
+    /// As last listed: when the plan was made, and at the start of each drain.
+    pub(super) daemon_sets: Mutex<Arc<DaemonSets>>,
     /// One cordon at a time: between counting the nodes that are out and adding one nobody else of this run may count.
     pub(super) gate: tokio::sync::Mutex<()>,
     /// Evictions in flight in this cluster. 32 keeps the server busy and is far from what priority and fairness queue.
     pub(super) evictions: tokio::sync::Semaphore,
+}
+
+/// The DaemonSets of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct DaemonSets {
+    pub(super) all: BTreeMap<Uid, DaemonSet>,
+    /// Whether they could be listed at all.
+    pub(super) known: bool,
+}
+
+impl ClusterContext {
+    /// The DaemonSets as last listed.
+    pub(super) fn daemon_sets(&self) -> Arc<DaemonSets> {
+        Arc::clone(&self.daemon_sets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lists the DaemonSets anew. `Ok(true)` where every one of them was understood, so that one that is missing is
+    /// gone.
+    pub(super) async fn list_daemon_sets(&self) -> Result<bool, ReadError> {
+        let mut all = BTreeMap::new();
+        let mut whole = true;
+        {
+            let mut pages = self.acts.daemon_sets();
+            while let Some(page) = pages.next().await {
+                let (page, unreadable) = page?;
+                whole &= unreadable == 0;
+                all.extend(page.into_iter().map(|daemon_set| (daemon_set.uid.clone(), daemon_set)));
+            }
+        }
+        if !whole {
+            // What cannot be understood is not gone.
+            let former = self.daemon_sets();
+            for (uid, daemon_set) in &former.all {
+                all.entry(uid.clone()).or_insert_with(|| daemon_set.clone());
+            }
+        }
+        *self.daemon_sets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(DaemonSets { all, known: true });
+        Ok(whole)
+    }
 }
 
 /// How many evictions one run keeps in flight on a cluster.
@@ -38,6 +78,41 @@ pub(super) const EVICTIONS_IN_FLIGHT: usize = 32;
 
 /// No pause is shorter, whatever a server says: `Retry-After: 0` must not become a loop.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Until when something is waited for, and whether a person may end that wait sooner. Every wait of a step has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) until: Instant,
+    heeds: bool,
+}
+
+impl Limit {
+    /// Ends at `until`, or as soon as the run is told to stop.
+    pub(super) fn stoppable(until: Instant) -> Self {
+        Self { until, heeds: true }
+    }
+
+    /// Ends only at `until`: for what must be brought to its end whatever a person says, such as taking a cordon off.
+    pub(super) fn firm(until: Instant) -> Self {
+        Self { until, heeds: false }
+    }
+
+    /// The same, but over at `until` at the latest.
+    pub(super) fn at_most(self, until: Instant) -> Self {
+        Self { until: self.until.min(until), ..self }
+    }
+
+    fn is_over(self) -> bool {
+        clock::monotonic() >= self.until
+    }
+}
+
+/// The first and the last of denials that came one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Denials {
+    first: Instant,
+    last: Instant,
+}
 
 /// What the steps of one outage learn and hand on.
 #[derive(Default)]
@@ -79,6 +154,7 @@ pub(super) struct StepContext {
     pub(super) outage: Arc<Outage>,
     pub(super) notes: Arc<Mutex<OutageNotes>>,
     waiting: Mutex<Option<WaitFor>>,
+    denials: Mutex<Option<Denials>>,
     /// Whether the step was started. Where it was not, and something is only tidied up, no event may speak of it.
     started: bool,
 }
@@ -108,6 +184,14 @@ impl StepError {
             StepError::Failed(failure) => StepError::Failed(StepFailure { advice: Some(advice.into()), ..failure }),
             StepError::Journal(error) => StepError::Journal(error),
         }
+    }
+
+    pub(super) fn interrupted(message: impl AsRef<str>) -> Self {
+        Self::new(FailureKind::Interrupted, message)
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self, StepError::Failed(StepFailure { kind: FailureKind::Interrupted, .. }))
     }
 
     pub(super) fn stale(message: impl AsRef<str>) -> Self {
@@ -155,7 +239,7 @@ impl StepContext {
         outage: Arc<Outage>,
         notes: Arc<Mutex<OutageNotes>>,
     ) -> Self {
-        Self { cluster, step, outage, notes, waiting: Mutex::new(None), started: true }
+        Self { cluster, step, outage, notes, waiting: Mutex::new(None), denials: Mutex::new(None), started: true }
     }
 
     /// The same for what is tidied up although the step was never started.
@@ -186,34 +270,74 @@ impl StepContext {
     }
 
     /// Announces a mutation, if the lock still lets this run act.
-    pub(super) async fn permit(&self, intent: Intent) -> Result<Permit, StepError> {
-        self.locked().await?;
+    pub(super) async fn permit(&self, intent: Intent, limit: Limit) -> Result<Permit, StepError> {
+        self.locked(limit).await?;
         let step = self.started.then(|| self.step.id.clone());
         let permit = self.cluster.journal.intend(step, intent).await?;
         // The line took its time to reach the disk; a machine may have slept in between.
-        self.locked().await?;
+        self.locked(limit).await?;
         Ok(permit)
     }
 
     /// Returns once the lock lets this run act. An API server that is away lets the lock lapse and comes back: that is
     /// a wait. A lock that another run took is not.
-    async fn locked(&self) -> Result<(), StepError> {
+    pub(super) async fn locked(&self, limit: Limit) -> Result<(), StepError> {
         /// The longest wait for a lapsed lock to be renewed.
         const LAPSE: Duration = Duration::from_secs(180);
+        /// How often the lock is asked again.
+        const ASK_EVERY: Duration = Duration::from_secs(1);
         let since = clock::monotonic();
+        let limit = limit.at_most(since + LAPSE);
         loop {
             match self.cluster.lock.check() {
                 Ok(()) => return Ok(()),
-                Err(LockLost::Lapsed) if clock::monotonic() < since + LAPSE => {
+                Err(LockLost::Lapsed) if !limit.is_over() => {
                     let why = Foreign::new("the lock could not be renewed; acting is held until it is");
-                    self.waits(WaitFor::ApiServer(why), since, since + LAPSE).await?;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    self.waits(WaitFor::ApiServer(why), since, limit.until).await?;
+                    self.rest(ASK_EVERY, limit).await?;
                 }
                 Err(lost) => {
                     return Err(StepError::new(FailureKind::LockLost, lost.to_string())
                         .advise("check who holds the lock now; nothing more was changed after it was lost"));
                 }
             }
+        }
+    }
+
+    /// Sleeps for a while, but not beyond the limit.
+    ///
+    /// # Errors
+    /// Interrupted, where the limit heeds that.
+    pub(super) async fn rest(&self, pause: Duration, limit: Limit) -> Result<(), StepError> {
+        let wake = limit.until.min(clock::monotonic() + pause);
+        tokio::select! {
+            biased;
+            () = self.told_to_stop(limit) => Err(StepError::interrupted("interrupted while waiting for the API server")),
+            () = tokio::time::sleep_until(wake) => Ok(()),
+        }
+    }
+
+    /// Awaits something that changes nothing, so that it may be given up: a read, or several.
+    ///
+    /// # Errors
+    /// Interrupted, where the limit heeds that, and timed out where the answer does not come within it.
+    pub(super) async fn within<T>(&self, limit: Limit, read: impl Future<Output = T>) -> Result<T, StepError> {
+        tokio::select! {
+            biased;
+            () = self.told_to_stop(limit) => Err(StepError::interrupted("interrupted while waiting for the API server")),
+            answer = read => Ok(answer),
+            () = tokio::time::sleep_until(limit.until) => {
+                Err(StepError::new(FailureKind::TimedOut, "time is up, and the API server has not answered"))
+            }
+        }
+    }
+
+    /// Ends when the run is told to stop and the limit heeds that; otherwise never.
+    async fn told_to_stop(&self, limit: Limit) {
+        if limit.heeds {
+            self.cluster.interrupt.requested().await;
+        } else {
+            std::future::pending().await
         }
     }
 
@@ -244,53 +368,102 @@ impl StepContext {
         Ok(())
     }
 
-    /// Reads the node afresh and takes the view along. Reads that fail are tried again for as long as `until` lasts:
+    /// Reads the node afresh and takes the view along. Reads that fail are tried again for as long as the limit lasts:
     /// an API server that is away for a minute must not end a step.
-    pub(super) async fn read_node(&self, until: Instant) -> Result<Option<Node>, StepError> {
+    pub(super) async fn read_node(&self, limit: Limit) -> Result<Option<Node>, StepError> {
         let since = clock::monotonic();
         loop {
-            match self.cluster.acts.node(self.node_name()).await {
+            match self.within(limit, self.cluster.acts.node(self.node_name())).await? {
                 Ok(node) => {
                     if let Some(node) = &node {
                         self.cluster.live.read_node(node.clone());
                     }
                     return Ok(node);
                 }
-                Err(error) => self.bear(&error, since, until).await?,
+                Err(error) => self.bear(&error, since, limit).await?,
             }
         }
     }
 
     /// Waits a little after a read that failed, or gives up: at once for what trying again cannot mend.
-    pub(super) async fn bear(&self, error: &ReadError, since: Instant, until: Instant) -> Result<(), StepError> {
+    pub(super) async fn bear(&self, error: &ReadError, since: Instant, limit: Limit) -> Result<(), StepError> {
         use crate::provider::ReadErrorKind::{Expired, Forbidden, Malformed, NotFound, Server, Throttled, Unreachable};
         /// The pause after a read that failed.
         const PAUSE: Duration = Duration::from_secs(2);
         match error.kind {
-            Forbidden | NotFound => return Err(StepError::from_read(error)),
-            Throttled | Expired | Unreachable | Server | Malformed => {}
+            NotFound => return Err(StepError::from_read(error)),
+            Forbidden if self.is_denied_for_good() => return Err(StepError::from_read(error)),
+            Forbidden | Throttled | Expired | Unreachable | Server | Malformed => {}
         }
-        if clock::monotonic() >= until {
+        if limit.is_over() {
             return Err(StepError::from_read(error));
         }
-        self.waits(WaitFor::ApiServer(error.message.clone()), since, until).await?;
-        tokio::time::sleep(error.retry_after.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, Duration::from_secs(30))).await;
-        Ok(())
+        self.pause(error.message.clone(), error.retry_after.unwrap_or(PAUSE), since, limit).await
+    }
+
+    /// Waits a little after a change that did not happen, or may not have, or gives up: at once for what trying again
+    /// cannot mend. Whoever tries again reads what it is about first.
+    pub(super) async fn bear_act(&self, error: &ActError, since: Instant, limit: Limit) -> Result<(), StepError> {
+        /// The pause where the server names none.
+        const PAUSE: Duration = Duration::from_secs(1);
+        let refusal = match error {
+            ActError::Unclear { cause, .. } => return self.bear(cause, since, limit).await,
+            ActError::Refused { refusal, .. } => refusal,
+        };
+        let (message, pause) = match refusal {
+            // Somebody else wrote it; how it is now decides.
+            Refusal::Conflict { .. } => return Ok(()),
+            Refusal::Throttled { retry_after } => (Foreign::new("the API server asked to slow down"), *retry_after),
+            Refusal::TryAgain { message, retry_after } => (message.clone(), *retry_after),
+            Refusal::Forbidden { message } if !self.is_denied_for_good() => (message.clone(), None),
+            Refusal::Budget { .. }
+            | Refusal::Webhook { .. }
+            | Refusal::TwoBudgets
+            | Refusal::NamespaceTerminating
+            | Refusal::Forbidden { .. }
+            | Refusal::NotFound
+            | Refusal::AlreadyExists
+            | Refusal::Invalid { .. } => return Err(StepError::from_act(error)),
+        };
+        self.pause(message, pause.unwrap_or(PAUSE), since, limit).await
+    }
+
+    async fn pause(&self, why: Foreign, pause: Duration, since: Instant, limit: Limit) -> Result<(), StepError> {
+        self.waits(WaitFor::ApiServer(why), since, limit.until).await?;
+        self.rest(pause.clamp(SHORTEST_PAUSE, Duration::from_secs(30)), limit).await
+    }
+
+    /// Takes a denial (401, 403) down, and says whether denials have lasted too long to pass by themselves: a token
+    /// that is being renewed, or an API server that has just started and does not know the roles yet.
+    pub(super) fn is_denied_for_good(&self) -> bool {
+        /// How long denials are borne. An API server knows the roles within seconds of its start, and a token is
+        /// renewed within a minute of its end.
+        const BORNE: Duration = Duration::from_secs(60);
+        /// Denials further apart than this had something in between that was allowed: longer than any pause between
+        /// two tries and the deadline of a read together.
+        const APART: Duration = Duration::from_secs(50);
+        let now = clock::monotonic();
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = denials.filter(|known| now < known.last + APART);
+        let first = known.map_or(now, |known| known.first);
+        *denials = Some(Denials { first, last: now });
+        now >= first + BORNE
     }
 
     /// The node for a guarded write: as the watch last saw it, at first, because the guard refuses the write if that is
-    /// no longer how it is; read afresh after such a refusal, and where the watch knows no node.
-    pub(super) async fn node_to_write(&self, tries: u32, until: Instant) -> Result<Node, StepError> {
-        let seen = self.cluster.live.node(self.node_name()).filter(|node| tries == 0 && node.uid == self.outage.uid);
+    /// no longer how it is; read `afresh` after such a refusal, before anything is concluded from it, and where the
+    /// watch knows no node.
+    pub(super) async fn node_to_write(&self, afresh: bool, limit: Limit) -> Result<Node, StepError> {
+        let seen = self.cluster.live.node(self.node_name()).filter(|node| !afresh && node.uid == self.outage.uid);
         match seen {
             Some(node) => Ok(node),
-            None => self.same_node(until).await,
+            None => self.same_node(limit).await,
         }
     }
 
     /// The node, which must still be the Node object that the plan was made for.
-    pub(super) async fn same_node(&self, until: Instant) -> Result<Node, StepError> {
-        let Some(node) = self.read_node(until).await? else {
+    pub(super) async fn same_node(&self, limit: Limit) -> Result<Node, StepError> {
+        let Some(node) = self.read_node(limit).await? else {
             return Err(StepError::stale("the node no longer exists"));
         };
         if node.uid != self.outage.uid {

@@ -96,7 +96,9 @@ impl Live {
             match news {
                 Followed::All(nodes) => state.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
                 Followed::Is(node) => {
-                    state.nodes.insert(node.name.clone(), node);
+                    if !state.nodes.get(&node.name).is_some_and(|known| is_newer(known, &node)) {
+                        state.nodes.insert(node.name.clone(), node);
+                    }
                 }
                 Followed::Gone(name) => {
                     state.nodes.remove(&name);
@@ -142,9 +144,10 @@ impl Live {
         });
     }
 
-    /// Takes in a node that was read or written directly.
+    /// Takes in a node that was read or written directly: it is as new as anything can be.
     pub(super) fn read_node(&self, node: Node) {
-        self.take_nodes(Followed::Is(node));
+        self.lock().nodes.insert(node.name.clone(), node);
+        self.wake();
     }
 
     /// A receiver that is woken by every change.
@@ -223,6 +226,13 @@ impl Live {
             state.ours.remove(node);
         }
     }
+}
+
+/// Whether a watch that lags behind tells of a node what is known to be past. Versions can be compared where they are
+/// numbers, as those of the API server are; of another object of the same name nothing is known.
+fn is_newer(known: &Node, told: &Node) -> bool {
+    let version = |node: &Node| node.resource_version.parse::<u64>().ok();
+    known.uid == told.uid && version(known).zip(version(told)).is_some_and(|(known, told)| known > told)
 }
 
 async fn first<T, K>(

@@ -11,11 +11,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::context::said;
 use super::vacancy::Silence;
 use crate::model::{Advice, ClusterName, Explain, Foreign, Kind, RunId};
-use crate::provider::{ActError, LeaseRead, LockActs, ReadError, Refusal, clock};
+use crate::provider::{ActError, LeaseRead, LockActs, ReadError, ReadErrorKind, Refusal, clock};
 
 /// How often the holder renews: twelve chances before the lock is lost.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -24,6 +26,11 @@ const RENEW_WITHIN: Duration = Duration::from_secs(8);
 /// Acting stops after this long without renewal: well before anybody may take over, with room for clocks that run at
 /// different speeds and for a request already on its way.
 const ACT_WITHIN: Duration = Duration::from_secs(40);
+
+/// How often the first renewal is tried, and a request whose answer never came is read back.
+const TRIES: u32 = 3;
+/// The pause between two of those tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes the client that renews, inside the renewing thread's own runtime.
 pub type Connect =
@@ -68,6 +75,15 @@ pub enum LockError {
         #[source]
         source: Box<ActError>,
     },
+    /// It was taken, but the connection of its own that renews it does not work; it was given back.
+    #[error("renew the lock of cluster {cluster} over a connection of its own")]
+    Renew {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What went wrong.
+        #[source]
+        source: ReadError,
+    },
     /// No thread could be started to renew it.
     #[error("start the thread that renews the lock of cluster {cluster}")]
     Thread {
@@ -83,7 +99,9 @@ impl Explain for LockError {
     fn kind(&self) -> Kind {
         match self {
             LockError::Held { .. } => Kind::Locked,
-            LockError::Read { .. } | LockError::Write { .. } | LockError::Thread { .. } => Kind::Outside,
+            LockError::Read { .. } | LockError::Write { .. } | LockError::Renew { .. } | LockError::Thread { .. } => {
+                Kind::Outside
+            }
         }
     }
 
@@ -92,7 +110,7 @@ impl Explain for LockError {
             LockError::Held { .. } => Some(Advice::new(
                 "wait until that run has ended; if its process is dead, the lock can be taken 60 seconds after its last sign of life",
             )),
-            LockError::Read { source, .. } => source.advice(),
+            LockError::Read { source, .. } | LockError::Renew { source, .. } => source.advice(),
             LockError::Write { .. } => Some(Advice::new(
                 "give this identity the right to create and update leases in namespace haulout-system (deploy/base.yaml)",
             )),
@@ -119,9 +137,10 @@ pub struct Lock {
     renewing: Option<Renewing>,
 }
 
+/// What renews a lock. Ends with whether the Lease was given back.
 enum Renewing {
-    Thread(JoinHandle<()>),
-    Beside(tokio::task::JoinHandle<()>),
+    Thread(JoinHandle<bool>),
+    Beside(tokio::task::JoinHandle<bool>),
 }
 
 /// The lock does not let this run act now.
@@ -138,7 +157,7 @@ pub enum LockLost {
 impl Lock {
     /// Takes the lock for a run, or says who has it. A Lease whose holder fell silent is taken over only after its
     /// silence was observed here for its whole length: before, which `silence` proves, or now; `silent` is called when
-    /// that wait begins.
+    /// that wait begins. Returns once what renews it has renewed it for the first time.
     ///
     /// # Errors
     /// [`LockError`].
@@ -150,46 +169,40 @@ impl Lock {
         silence: Option<&Silence>,
         silent: impl FnOnce(Foreign),
     ) -> Result<Self, LockError> {
-        let read_error = |source| LockError::Read { cluster: cluster.clone(), source };
-        let write_error = |source: ActError| LockError::Write { cluster: cluster.clone(), source: Box::new(source) };
-        let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
-        let lease = match acts.read_lease().await.map_err(read_error)? {
-            None => match acts.create_lease(run, sent.wall).await {
-                Ok(lease) => lease,
-                Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => {
-                    return Err(held(cluster, acts.read_lease().await.map_err(read_error)?));
-                }
-                Err(error) => return Err(write_error(error)),
-            },
-            Some(lease) => {
-                let known = silence.is_some_and(|silence| silence.is_of(&lease));
-                let lease = if known { lease } else { free(acts, cluster, run, lease, silent).await? };
-                match acts.write_lease(&lease, Some(run), clock::now()).await {
-                    Ok(lease) => lease,
-                    Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {
-                        return Err(held(cluster, acts.read_lease().await.map_err(read_error)?));
-                    }
-                    Err(error) => return Err(write_error(error)),
-                }
-            }
-        };
+        let (lease, sent) = acquire(acts, cluster, run, silence, silent).await?;
         let shared = Arc::new(Shared {
-            last: Mutex::new(Renewal { monotonic: clock::monotonic(), wall: clock::now() }),
+            last: Mutex::new(sent),
             lost: AtomicBool::new(false),
             ending: tokio::sync::watch::Sender::new(false),
         });
-        let (mine, run) = (Arc::clone(&shared), run.clone());
-        let renewing = match renew {
-            Renew::Apart(connect) => std::thread::Builder::new()
-                .name("lock".to_owned())
-                .spawn(move || renew_apart(&mine, &run, lease, connect))
-                .map(Renewing::Thread)
-                .map_err(|source| LockError::Thread { cluster: cluster.clone(), source })?,
-            Renew::Beside(acts) => Renewing::Beside(tokio::spawn(async move {
-                keep(&mine, &run, lease, acts.as_ref()).await;
-            })),
+        let (begun, beginning) = oneshot::channel();
+        let (mine, holder, renewed) = (Arc::clone(&shared), run.clone(), lease.clone());
+        let spawned =
+            match renew {
+                Renew::Apart(connect) => std::thread::Builder::new()
+                    .name("lock".to_owned())
+                    .spawn(move || renew_apart(&mine, &holder, renewed, connect, begun))
+                    .map(Renewing::Thread),
+                Renew::Beside(acts) => Ok(Renewing::Beside(tokio::spawn(async move {
+                    keep(&mine, &holder, renewed, acts.as_ref(), begun).await
+                }))),
+            };
+        let renewing = match spawned {
+            Ok(renewing) => renewing,
+            Err(source) => {
+                // It lapses by itself where it cannot be given back.
+                let _ = give_back(acts, run, lease).await;
+                return Err(LockError::Thread { cluster: cluster.clone(), source });
+            }
         };
-        Ok(Self { shared, renewing: Some(renewing) })
+        // Each of its requests has a deadline, so that an answer comes; none means that it panicked.
+        let source = match beginning.await {
+            Ok(Ok(())) => return Ok(Self { shared, renewing: Some(renewing) }),
+            Ok(Err(source)) => source,
+            Err(_) => failed("what renews it ended"),
+        };
+        let _ = give_back(acts, run, lease).await;
+        Err(LockError::Renew { cluster: cluster.clone(), source })
     }
 
     /// Whether this run may still act.
@@ -206,18 +219,20 @@ impl Lock {
         if monotonic.max(wall) > ACT_WITHIN { Err(LockLost::Lapsed) } else { Ok(()) }
     }
 
-    /// Gives the lock back and waits until that is written, for at most a few seconds.
-    pub async fn release(mut self) {
+    /// Gives the lock back and waits until that is written, for at most a few seconds. `true` if it was.
+    pub async fn release(mut self) -> bool {
         self.shared.ending.send_replace(true);
         // It ends by itself: each of its requests has a deadline.
         let ended = async {
             match self.renewing.take() {
-                Some(Renewing::Thread(thread)) => drop(tokio::task::spawn_blocking(move || thread.join()).await),
-                Some(Renewing::Beside(renewing)) => drop(renewing.await),
-                None => {}
+                Some(Renewing::Thread(thread)) => {
+                    matches!(tokio::task::spawn_blocking(move || thread.join().unwrap_or(false)).await, Ok(true))
+                }
+                Some(Renewing::Beside(renewing)) => matches!(renewing.await, Ok(true)),
+                None => false,
             }
         };
-        let _ = tokio::time::timeout(RENEW_WITHIN * 4, ended).await;
+        matches!(tokio::time::timeout(RENEW_WITHIN * 5, ended).await, Ok(true))
     }
 }
 
@@ -225,6 +240,105 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.shared.ending.send_replace(true);
     }
+}
+
+fn is_held_by(lease: &LeaseRead, run: &RunId) -> bool {
+    lease.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str())
+}
+
+fn failed(why: &str) -> ReadError {
+    ReadError {
+        operation: "renew the lock".to_owned(),
+        kind: ReadErrorKind::Unreachable,
+        message: Foreign::new(why),
+        status: None,
+        retry_after: None,
+    }
+}
+
+/// Writes the run into the Lease, and says since when it holds.
+async fn acquire(
+    acts: &dyn LockActs,
+    cluster: &ClusterName,
+    run: &RunId,
+    silence: Option<&Silence>,
+    silent: impl FnOnce(Foreign),
+) -> Result<(LeaseRead, Renewal), LockError> {
+    let read_error = |source| LockError::Read { cluster: cluster.clone(), source };
+    let mut lease = acts.read_lease().await.map_err(read_error)?;
+    if let Some(known) = lease {
+        let silent_before = silence.is_some_and(|silence| silence.is_of(&known));
+        lease = Some(if silent_before { known } else { free(acts, cluster, run, known, silent).await? });
+    }
+    let mut tries = 1;
+    loop {
+        // Its age counts from before the request, which is the safe side.
+        let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
+        let written = match &lease {
+            None => acts.create_lease(run, sent.wall).await,
+            Some(lease) => acts.write_lease(lease, Some(run), sent.wall).await,
+        };
+        let error = match written {
+            Ok(lease) => return Ok((lease, sent)),
+            Err(error) => error,
+        };
+        let (raced, unclear) = match &error {
+            ActError::Refused { refusal: Refusal::AlreadyExists | Refusal::Conflict { .. }, .. } => (true, false),
+            ActError::Refused { .. } => (false, false),
+            ActError::Unclear { .. } => (false, true),
+        };
+        if !raced && !unclear {
+            return Err(LockError::Write { cluster: cluster.clone(), source: Box::new(error) });
+        }
+        // Somebody was faster, or it may have been written all the same: the Lease itself tells.
+        let now = read_back(acts).await.map_err(read_error)?;
+        match now {
+            Some(now) if is_held_by(&now, run) => return Ok((now, sent)),
+            // As it was: the request never came through.
+            now if unclear && tries < TRIES && version(now.as_ref()) == version(lease.as_ref()) => {}
+            now if unclear && version(now.as_ref()) == version(lease.as_ref()) => {
+                return Err(LockError::Write { cluster: cluster.clone(), source: Box::new(error) });
+            }
+            now => return Err(held(cluster, now)),
+        }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn version(lease: Option<&LeaseRead>) -> Option<&str> {
+    lease.map(|lease| &*lease.resource_version)
+}
+
+/// Reads the Lease, more than once where that fails: what was sent before hangs on it.
+async fn read_back(acts: &dyn LockActs) -> Result<Option<LeaseRead>, ReadError> {
+    let mut tries = 1;
+    loop {
+        match acts.read_lease().await {
+            Err(_) if tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Gives a Lease back that this run holds; `true` once nobody, or somebody else, holds it.
+async fn give_back(acts: &dyn LockActs, run: &RunId, mut lease: LeaseRead) -> bool {
+    for _ in 0..TRIES {
+        let release = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(&lease, None, clock::now())).await;
+        if matches!(release, Ok(Ok(_))) {
+            return true;
+        }
+        // Refused, or not answered: the Lease itself tells.
+        match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
+            Ok(Ok(Some(now))) if is_held_by(&now, run) => lease = now,
+            Ok(Ok(_)) => return true,
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    false
 }
 
 pub(super) fn held(cluster: &ClusterName, lease: Option<LeaseRead>) -> LockError {
@@ -264,50 +378,87 @@ async fn free(
     Ok(lease)
 }
 
-fn renew_apart(shared: &Shared, run: &RunId, lease: LeaseRead, connect: Connect) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        // Without renewal the lock lapses by itself, which is the safe side.
-        return;
+/// As [`keep`], on a runtime of its own and by a client made there.
+fn renew_apart(
+    shared: &Shared,
+    run: &RunId,
+    lease: LeaseRead,
+    connect: Connect,
+    begun: oneshot::Sender<Result<(), ReadError>>,
+) -> bool {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = begun.send(Err(failed(&error.to_string())));
+            return false;
+        }
     };
     runtime.block_on(async move {
-        let Ok(acts) = connect().await else { return };
-        keep(shared, run, lease, acts.as_ref()).await;
-    });
+        match connect().await {
+            Ok(acts) => keep(shared, run, lease, acts.as_ref(), begun).await,
+            Err(error) => {
+                let _ = begun.send(Err(error));
+                false
+            }
+        }
+    })
 }
 
-/// Renews a lease until the lock is lost or given back.
-async fn keep(shared: &Shared, run: &RunId, mut lease: LeaseRead, acts: &dyn LockActs) {
+/// Renews the Lease until the lock ends; `true` if it was given back then. `begun` is told how the first renewal went:
+/// a run whose lock nobody renews must not begin.
+async fn keep(
+    shared: &Shared,
+    run: &RunId,
+    mut lease: LeaseRead,
+    acts: &dyn LockActs,
+    begun: oneshot::Sender<Result<(), ReadError>>,
+) -> bool {
+    let mut tries = 1;
+    while let Err(error) = once(shared, run, &mut lease, acts).await {
+        if tries == TRIES || shared.lost.load(Ordering::SeqCst) {
+            let _ = begun.send(Err(error));
+            return false;
+        }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if begun.send(Ok(())).is_err() {
+        // Nobody waits for the lock any more.
+        return give_back(acts, run, lease).await;
+    }
     let mut ending = shared.ending.subscribe();
     loop {
-        let ended = tokio::time::timeout(RENEW_EVERY, ending.wait_for(|ending| *ending)).await.is_ok();
-        let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
-        let holder = if ended { None } else { Some(run) };
-        // One request that hangs must not cost the lock: what comes late is found by the read below.
-        let written = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(&lease, holder, sent.wall)).await;
-        match written {
-            Ok(Ok(next)) => {
-                lease = next;
-                *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
-            }
-            // Somebody wrote it, or a renewal of ours arrived whose answer was lost: the Lease itself tells.
-            Ok(Err(_)) | Err(_) => match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
-                Ok(Ok(Some(now))) if now.holder.as_ref().is_some_and(|holder| holder.raw() == run.as_str()) => {
-                    lease = now;
-                    if ended {
-                        let release = acts.write_lease(&lease, None, clock::now());
-                        let _ = tokio::time::timeout(RENEW_WITHIN, release).await;
-                    }
-                }
-                Ok(Ok(_)) => {
-                    shared.lost.store(true, Ordering::SeqCst);
-                    return;
-                }
-                // The API server cannot be reached: the age of the last renewal decides.
-                Ok(Err(_)) | Err(_) => {}
-            },
+        if tokio::time::timeout(RENEW_EVERY, ending.wait_for(|ending| *ending)).await.is_ok() {
+            return give_back(acts, run, lease).await;
         }
-        if ended {
-            return;
+        // Where it cannot be renewed, the age of the last renewal decides.
+        let _ = once(shared, run, &mut lease, acts).await;
+        if shared.lost.load(Ordering::SeqCst) {
+            return false;
         }
     }
+}
+
+/// Renews the Lease once.
+async fn once(shared: &Shared, run: &RunId, lease: &mut LeaseRead, acts: &dyn LockActs) -> Result<(), ReadError> {
+    let sent = Renewal { monotonic: clock::monotonic(), wall: clock::now() };
+    // One request that hangs must not cost the lock: what comes late is found by the read below.
+    let written = tokio::time::timeout(RENEW_WITHIN, acts.write_lease(lease, Some(run), sent.wall)).await;
+    let error = match written {
+        Ok(Ok(next)) => {
+            *lease = next;
+            *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
+            return Ok(());
+        }
+        Ok(Err(ActError::Unclear { cause, .. })) => *cause,
+        Ok(Err(ActError::Refused { refusal, .. })) => failed(&format!("{refusal}{}", said(&refusal))),
+        Err(_) => failed("no answer in time"),
+    };
+    // Somebody wrote it, or a renewal of ours arrived whose answer was lost: the Lease itself tells.
+    match tokio::time::timeout(RENEW_WITHIN, acts.read_lease()).await {
+        Ok(Ok(Some(now))) if is_held_by(&now, run) => *lease = now,
+        Ok(Ok(_)) => shared.lost.store(true, Ordering::SeqCst),
+        Ok(Err(_)) | Err(_) => {}
+    }
+    Err(error)
 }

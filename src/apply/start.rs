@@ -1,12 +1,12 @@
 //! The beginning and the end of a run: locks, preparations, one dispatcher per cluster, the summary.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::context::{ClusterContext, EVICTIONS_IN_FLIGHT, said, signed};
+use super::context::{ClusterContext, DaemonSets, EVICTIONS_IN_FLIGHT, said, signed};
 use super::dispatcher::dispatch;
 use super::interrupt::Interrupt;
 use super::live::Live;
@@ -14,8 +14,10 @@ use super::lock::{Lock, LockError, Renew};
 use super::sweep::{self, SweepError};
 use super::vacancy::Silence;
 use crate::journal::{Journal, JournalError};
-use crate::model::{Advice, ClusterName, DaemonSet, Explain, Foreign, Kind, NodeName, RunId, Uid};
-use crate::plan::{Action, ClusterPlan, Plan};
+use crate::model::{
+    Advice, BootId, ClusterName, DaemonSet, Explain, Foreign, Kind, NodeName, RebootMethod, RunId, Uid,
+};
+use crate::plan::{Action, ClusterPlan, Outage, Plan};
 use crate::provider::{ActError, ClusterActs, ClusterReads, LockActs, Probes, ReadError, RebootPod, Refusal, clock};
 use crate::run::{Conclusion, EventKind, Intent, NodeOutcome, StopCause, Summary};
 
@@ -250,10 +252,16 @@ async fn release(contexts: Vec<Arc<ClusterContext>>, journal: &Journal) {
         let cluster = context.plan.cluster.clone();
         // All steps have ended by now, so that this is the last handle; if it is not, the lock lapses by itself.
         if let Some(context) = Arc::into_inner(context) {
-            context.lock.release().await;
-            // The run is over; a journal that cannot take this line has been reported by whoever needed it.
-            let _ = journal.record(EventKind::LockReleased { cluster }).await;
+            give_back(context.lock, cluster, journal).await;
         }
+    }
+}
+
+/// Gives a lock back, and records that only if it was really done.
+async fn give_back(lock: Lock, cluster: ClusterName, journal: &Journal) {
+    if lock.release().await {
+        // A journal that cannot take this line has been reported by whoever needed it.
+        let _ = journal.record(EventKind::LockReleased { cluster }).await;
     }
 }
 
@@ -276,22 +284,18 @@ async fn prepare(
     }
     let lock =
         Lock::take(lock_acts.as_ref(), name, run, renew, silence.as_ref(), |holder| silent(name, &holder)).await?;
-    journal.record(EventKind::LockTaken { cluster: name.clone() }).await?;
-    let first_reboot = cluster.outages.iter().find_map(|outage| {
-        let boot_id = outage.boot_id.clone()?;
-        let method = outage.steps.iter().find_map(|step| match cluster.steps.get(step)?.action {
-            Action::Reboot { method } => Some(method),
-            Action::Cordon | Action::Drain { .. } | Action::AwaitReady { .. } | Action::Uncordon => None,
-        })?;
-        Some((outage, boot_id, method))
-    });
+    let first_reboots = first_reboots(cluster);
     let ready = async {
+        // With a journal that cannot take it, the lock goes back like everything else.
+        journal.record(EventKind::LockTaken { cluster: name.clone() }).await?;
         sweep::remove(acts.as_ref(), &lock, journal, &sweep)
             .await
             .map_err(|source| ApplyError::Sweep { cluster: name.clone(), source })?;
-        if let Some((outage, boot_id, method)) = first_reboot {
+        if !first_reboots.is_empty() {
             let permit = journal.intend(None, Intent::EnsureBase("service account")).await?;
             acts.ensure_node_account(permit).await.map_err(prepare_error)?;
+        }
+        for (outage, boot_id, method) in first_reboots {
             let pod = RebootPod {
                 node: outage.node.clone(),
                 node_uid: outage.uid.clone(),
@@ -319,7 +323,7 @@ async fn prepare(
     let live = match ready.await {
         Ok(live) => live,
         Err(error) => {
-            lock.release().await;
+            give_back(lock, name.clone(), journal).await;
             return Err(error);
         }
     };
@@ -333,9 +337,26 @@ async fn prepare(
         run: run.clone(),
         config: config.clone(),
         plan: Arc::clone(cluster),
-        daemon_sets,
-        daemon_sets_known,
+        daemon_sets: Mutex::new(Arc::new(DaemonSets { all: daemon_sets, known: daemon_sets_known })),
         gate: tokio::sync::Mutex::new(()),
         evictions: tokio::sync::Semaphore::new(EVICTIONS_IN_FLIGHT),
     })
+}
+
+/// The first outage of each method of rebooting: what a cluster says to one method says nothing of another, whose pod
+/// asks for other rights.
+fn first_reboots(cluster: &ClusterPlan) -> Vec<(&Outage, BootId, RebootMethod)> {
+    let mut first: Vec<(&Outage, BootId, RebootMethod)> = Vec::new();
+    for outage in &cluster.outages {
+        let method = outage.steps.iter().find_map(|step| match cluster.steps.get(step)?.action {
+            Action::Reboot { method } => Some(method),
+            Action::Cordon | Action::Drain { .. } | Action::AwaitReady { .. } | Action::Uncordon => None,
+        });
+        if let Some((boot_id, method)) = outage.boot_id.clone().zip(method)
+            && first.iter().all(|(_, _, known)| *known != method)
+        {
+            first.push((outage, boot_id, method));
+        }
+    }
+    first
 }

@@ -130,6 +130,12 @@ pub trait ClusterReads: Send + Sync {
     /// Pods, page by page, as [`ClusterReads::nodes`]. Pods of one stream share their shapes.
     fn pods(&self, scope: PodScope) -> BoxStream<'_, Result<(Vec<Pod>, u32), ReadError>>;
 
+    /// The names, such as `shop/web-1`, of the pods bound to a node that cannot be understood: those that
+    /// [`ClusterReads::pods`] only counts. Empty where each can be, or none can be named.
+    async fn unreadable_pods(&self, _node: &NodeName) -> Result<Vec<Foreign>, ReadError> {
+        Ok(Vec::new())
+    }
+
     /// All budgets, page by page, as [`ClusterReads::nodes`].
     fn budgets(&self) -> BoxStream<'_, Result<(Vec<Budget>, u32), ReadError>>;
 
@@ -163,7 +169,8 @@ pub trait ClusterReads: Send + Sync {
     /// Whether the API server says it is healthy (`/readyz`).
     async fn ready(&self) -> Result<bool, ReadError>;
 
-    /// Follows nodes: first [`Followed::All`], then changes; makes the watch again by itself. An error is reported in
+    /// Follows nodes: first [`Followed::All`] (before it [`ReadErrorKind::Malformed`] where some could not be understood
+    /// and are left out), then changes; makes the watch again by itself. An error is reported in
     /// the stream and followed by another try; the stream ends only when it is dropped.
     fn follow_nodes(&self) -> BoxStream<'static, Result<Followed<Node, NodeName>, ReadError>>;
 

@@ -759,7 +759,11 @@ fn the_reboot_pod_asks_for_no_more_than_its_method_needs() {
 #[tokio::test]
 async fn the_reboot_pod_is_tried_made_read_and_deleted() {
     let pods = "/api/v1/namespaces/haulout-system/pods";
-    let (server, cluster) = Server::start(|_, _| ok(json!({"kind": "Pod"}))).await;
+    let ours = json!({"kind": "Pod", "metadata": {
+        "name": "reboot", "namespace": "haulout-system", "uid": "u-pod", "labels": {"haulout.dev/component": "reboot"},
+    }});
+    let answer = ours.clone();
+    let (server, cluster) = Server::start(move |_, _| ok(answer.clone())).await;
     let pod = reboot_pod(RebootMethod::Signal);
     cluster.admit_reboot_pod(&pod).await.unwrap();
     cluster.start_reboot_pod(permit().await, &pod).await.unwrap();
@@ -770,10 +774,19 @@ async fn the_reboot_pod_is_tried_made_read_and_deleted() {
         [
             format!("POST {pods}?fieldManager=haulout&dryRun=All"),
             format!("POST {pods}?fieldManager=haulout"),
+            format!("GET {pods}/{name}"),
             format!("DELETE {pods}/{name}"),
         ]
     );
     assert_eq!(server.seen()[0].body, server.seen()[1].body);
+    // Another pod of the same name is left alone, whether it is seen before or comes in between.
+    assert_eq!(server.seen()[3].body["preconditions"], json!({"uid": "u-pod"}));
+    let mut foreign = ours;
+    foreign["metadata"]["labels"] = json!({});
+    let (server, cluster) = Server::start(move |_, _| ok(foreign.clone())).await;
+    let error = cluster.delete_reboot_pod(permit().await, &pod.node, &pod.run).await.unwrap_err();
+    assert!(matches!(error, ActError::Refused { refusal: Refusal::Invalid { .. }, .. }), "{error:?}");
+    assert_eq!(server.lines(), [format!("GET {pods}/{name}")]);
     let (_, cluster) = Server::start(|_, _| failure(409, "AlreadyExists", "exists")).await;
     cluster.admit_reboot_pod(&pod).await.unwrap();
     let error = cluster.start_reboot_pod(permit().await, &pod).await.unwrap_err();

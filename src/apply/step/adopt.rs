@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::context::{Baseline, StepContext, StepError};
+use super::super::context::{Baseline, Limit, StepContext, StepError};
 use super::{cordon, drain, uncordon};
 use crate::model::{BootId, Cordon, Node, Pod, Readiness, RunId};
 use crate::provider::{PodScope, ReadError, clock};
@@ -35,21 +35,23 @@ pub(super) fn check(context: &StepContext, node: &Node, run: &RunId) -> Result<(
     }
 }
 
-/// The pods on the node that could reboot it, whichever run made them.
-async fn reboot_pods(context: &StepContext) -> Result<Vec<(RunId, Pod)>, ReadError> {
-    let pods = drain::list(context, PodScope::Node(context.node_name().clone())).await?;
-    Ok(pods.into_values().filter_map(|pod| Some((pod.reboots_for()?, pod))).collect())
+/// The pods on the node that could reboot it, whichever run made them, and whether every pod there was understood.
+async fn reboot_pods(context: &StepContext) -> Result<(Vec<(RunId, Pod)>, bool), ReadError> {
+    let listed = drain::list(context, PodScope::Node(context.node_name().clone())).await?;
+    let pods = listed.pods.into_values().filter_map(|pod| Some((pod.reboots_for()?, pod))).collect();
+    Ok((pods, listed.unreadable.is_empty()))
 }
 
 /// Ends every reboot pod on the node. Returns once each is gone or has ended; one of this run's own name must be gone,
 /// because this run may make it anew.
 pub(super) async fn end_reboot_pods(context: &StepContext) -> Result<(), StepError> {
     let since = clock::monotonic();
-    let until = since + LIST_TIMEOUT;
-    let pods = loop {
-        match reboot_pods(context).await {
-            Ok(pods) => break pods,
-            Err(error) => context.bear(&error, since, until).await?,
+    // A pod that could still fire is ended whatever a person says.
+    let limit = Limit::firm(since + LIST_TIMEOUT);
+    let (pods, _) = loop {
+        match context.within(limit, reboot_pods(context)).await? {
+            Ok(found) => break found,
+            Err(error) => context.bear(&error, since, limit).await?,
         }
     };
     let runs: BTreeSet<RunId> = pods.into_iter().map(|(run, _)| run).collect();
@@ -61,16 +63,17 @@ pub(super) async fn end_reboot_pods(context: &StepContext) -> Result<(), StepErr
 
 /// What has to work again on a node whose state before the reboot nobody wrote down: a lease renewed from now on, its
 /// DaemonSet pods, no taint that says that it is not ready. Devices and drivers cannot be compared.
-pub(super) async fn baseline(context: &StepContext, until: Instant) -> Result<Baseline, StepError> {
+pub(super) async fn baseline(context: &StepContext, limit: Limit) -> Result<Baseline, StepError> {
     let since = clock::monotonic();
-    let node = context.same_node(until).await?;
+    let node = context.same_node(limit).await?;
     let (lease, pods) = loop {
         let lease = context.cluster.acts.node_lease(context.node_name()).await;
         match (lease, drain::list(context, PodScope::Node(context.node_name().clone())).await) {
-            (Ok(lease), Ok(pods)) => break (lease, pods),
-            (Err(error), _) | (_, Err(error)) => context.bear(&error, since, until).await?,
+            (Ok(lease), Ok(listed)) => break (lease, listed.pods),
+            (Err(error), _) | (_, Err(error)) => context.bear(&error, since, limit).await?,
         }
     };
+    let known = context.cluster.daemon_sets();
     let says_not_ready = |key: &str| {
         key.starts_with("node.kubernetes.io/")
             || ["not-ready", "unreachable", "uninitialized", "startup"].iter().any(|word| key.contains(word))
@@ -80,7 +83,7 @@ pub(super) async fn baseline(context: &StepContext, until: Instant) -> Result<Ba
             .values()
             .filter(|pod| !pod.status.terminating)
             .filter_map(|pod| pod.shape.owner.as_ref())
-            .filter(|owner| owner.is_daemon_set() && context.cluster.daemon_sets.contains_key(&owner.uid))
+            .filter(|owner| owner.is_daemon_set() && known.all.contains_key(&owner.uid))
             .map(|owner| owner.uid.clone())
             .collect(),
         taints: node.taints.iter().map(|taint| taint.key.clone()).filter(|key| !says_not_ready(key)).collect(),
@@ -101,10 +104,10 @@ pub(super) struct Stillness {
 
 impl Stillness {
     /// Looks once. Ends the step, with the node marked so that the next plan begins anew on it, once it is proved.
-    pub(super) async fn look(&mut self, context: &StepContext, before: &BootId) -> Result<(), StepError> {
+    pub(super) async fn look(&mut self, context: &StepContext, before: &BootId, limit: Limit) -> Result<(), StepError> {
         // What cannot be read proves nothing, and the time limit of the step stands.
-        let Ok(pods) = reboot_pods(context).await else { return Ok(()) };
-        if pods.iter().any(|(_, pod)| !pod.status.is_finished()) {
+        let Ok((pods, whole)) = context.within(limit, reboot_pods(context)).await? else { return Ok(()) };
+        if !whole || pods.iter().any(|(_, pod)| !pod.status.is_finished()) {
             self.since = None;
             return Ok(());
         }

@@ -8,69 +8,104 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::super::context::{Baseline, StepContext, StepError};
-use super::super::live::{changed_before, reread_before};
+use super::super::context::{Baseline, DaemonSets, Limit, StepContext, StepError};
+use super::super::live::{REREAD, changed_before, reread_before};
 use super::adopt;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
-use crate::provider::{ActError, PodScope, ReadError, Refusal, clock};
+use crate::provider::{ActError, PodScope, ReadError, RebootPodState, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
 
 /// How often what no watch tells is asked again: pods of the node, lease, drivers, requests.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How often the DaemonSets are listed again while a pod of one is missed: one that was deleted has no pods to wait for.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+/// How long a node must live on after its reboot pod ended before it is called one that does not reboot: a kubelet is
+/// stopped within seconds of a shutdown's beginning, and renews its lease every 10 seconds until then.
+const LIVES_ON: Duration = Duration::from_secs(60);
 
 pub(super) async fn execute(context: &StepContext, timeout: Duration, settle: Duration) -> Result<Evidence, StepError> {
     let requested = context.notes().requested_at.unwrap_or_else(clock::monotonic);
-    let until = requested + timeout;
+    // A node that was told to reboot is nothing to walk away from, so that no interrupt ends these waits.
+    let limit = Limit::firm(requested + timeout);
     let Some(before) = context.outage.boot_id.clone() else {
         return Err(StepError::stale("the plan does not know which boot id must change"));
     };
     if context.is_taken_over() {
-        super::cordon::check(context, &context.same_node(until).await?)?;
-        let baseline = adopt::baseline(context, until).await?;
+        super::cordon::check(context, &context.same_node(limit).await?)?;
+        let baseline = adopt::baseline(context, limit).await?;
         context.notes().baseline = Some(baseline);
     }
-    let now = booted(context, &before, requested, until).await?;
+    let now = booted(context, &before, requested, limit, LIVES_ON.min(timeout / 4)).await?;
     context.notes().booted = Some((before.clone(), now.clone()));
-    write_returned(context, until).await?;
-    proved(context, &now, requested, until, settle).await?;
+    write_returned(context, limit).await?;
+    proved(context, &now, requested, limit, settle).await?;
     context.notes().ready_at = Some(clock::monotonic());
     Ok(Evidence::Booted { from: before, to: now })
 }
 
-/// Waits for another boot id.
-async fn booted(context: &StepContext, before: &BootId, since: Instant, until: Instant) -> Result<BootId, StepError> {
+/// Waits for another boot id. A reboot pod that ended or is gone can fire no more: where its node lives on with the
+/// same boot id, it will not boot.
+async fn booted(
+    context: &StepContext,
+    before: &BootId,
+    since: Instant,
+    limit: Limit,
+    lives_on: Duration,
+) -> Result<BootId, StepError> {
     let mut changes = context.cluster.live.watch();
     let mut stillness = context.is_taken_over().then(adopt::Stillness::default);
+    let mut over: Option<PodOver> = None;
+    let mut next_read = clock::monotonic() + REREAD;
     loop {
         changes.mark_unchanged();
-        if let Some(node) = context.cluster.live.node(context.node_name()) {
-            if node.uid != context.outage.uid {
+        let differs =
+            context.cluster.live.node(context.node_name()).is_some_and(|node| {
+                node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
+            });
+        if differs || over.is_some() || clock::monotonic() >= next_read {
+            // A watch may lag behind, or have died without a sound: only the node itself is proof.
+            next_read = clock::monotonic() + REREAD;
+            let node = context.read_node(limit).await?;
+            if node.as_ref().is_some_and(|node| node.uid != context.outage.uid) {
                 return Err(StepError::new(FailureKind::Refused, "the node came back as another Node object")
                     .advise("it was replaced, not rebooted; plan again to see what it needs"));
             }
-            if let Some(boot_id) = node.boot_id.filter(|boot_id| boot_id != before) {
+            if let Some(boot_id) = node.as_ref().and_then(|node| node.boot_id.clone()).filter(|id| id != before) {
                 return Ok(boot_id);
             }
+            if let Some(over) = &over
+                && over.is_proof(node.as_ref(), lives_on)
+            {
+                let message =
+                    format!("the node does not reboot: {}, and it lives on with the same boot id", over.said.raw());
+                return Err(StepError::new(FailureKind::Refused, message)
+                    .advise("see the reboot pod's log and the node's console; it stays cordoned"));
+            }
         }
-        if clock::monotonic() >= until {
+        if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the node has not booted: its boot id is the same")
                 .advise(format!(
                     "look at the node's console; it stays cordoned. If it only boots slowly, raise ready_timeout{}",
-                    in_table(context, until.saturating_duration_since(since))
+                    in_table(context, limit.until.saturating_duration_since(since))
                 )));
         }
-        context.waits(WaitFor::Boot, since, until).await?;
         if let Some(stillness) = &mut stillness {
-            stillness.look(context, before).await?;
-            changed_before(&mut changes, until.min(clock::monotonic() + ASK_EVERY)).await;
+            // The pods of the run before have other names: whether one can still fire is looked at for all of them.
+            context.waits(WaitFor::Boot, since, limit.until).await?;
+            stillness.look(context, before, limit).await?;
+            changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
             continue;
         }
-        if !changed_before(&mut changes, reread_before(until)).await {
-            // A watch may have died silently.
-            let _ = context.read_node(until).await?;
-        }
+        over = look_at_pod(context, over, limit).await?;
+        let wait = match &over {
+            None => WaitFor::Boot,
+            Some(over) => WaitFor::NodeReady(Foreign::new(format!("{}; its boot id is the same", over.said.raw()))),
+        };
+        context.waits(wait, since, limit.until).await?;
+        changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
     }
 }
 
@@ -80,21 +115,79 @@ pub(super) fn in_table(context: &StepContext, now: Duration) -> String {
     format!("{table} (now {})", crate::plan::words::duration(now))
 }
 
-/// Writes the phase `returned`; it only informs, so that a failure to write it is no failure of the step.
-async fn write_returned(context: &StepContext, until: Instant) -> Result<(), StepError> {
-    for tries in 0..10 {
-        let node = context.node_to_write(tries, until).await?;
-        if !node.mark.as_ref().is_some_and(|mark| context.is_mine(mark)) {
-            return Ok(());
+/// A reboot pod that can fire no more, and the signs of life of its node since.
+struct PodOver {
+    said: Foreign,
+    since: Instant,
+    lease: Option<Timestamp>,
+    /// When the lease was last seen renewed; `None` while it could not be read even once.
+    renewed: Option<Instant>,
+}
+
+impl PodOver {
+    /// Whether the node has outlived the pod for so long that no reboot is under way. A node that cannot be read, or is
+    /// not Ready, may well be going down.
+    fn is_proof(&self, node: Option<&Node>, lives_on: Duration) -> bool {
+        let alive_at = match self.renewed {
+            Some(renewed) => renewed,
+            // By its condition alone it takes longer to tell: a silent node is called Ready for up to 50 s more.
+            None => clock::monotonic().checked_sub(lives_on).unwrap_or(self.since),
+        };
+        node.is_some_and(|node| node.readiness == Readiness::Ready) && alive_at >= self.since + lives_on
+    }
+}
+
+/// Looks whether the reboot pod can still fire, and where it cannot, whether its node still lives. What cannot be read
+/// changes nothing.
+async fn look_at_pod(context: &StepContext, over: Option<PodOver>, limit: Limit) -> Result<Option<PodOver>, StepError> {
+    let reads = &context.cluster.acts;
+    let mut over = match over {
+        Some(over) => over,
+        None => {
+            let state = reads.reboot_pod(context.node_name(), &context.cluster.run);
+            let said = match context.within(limit, state).await? {
+                Ok(RebootPodState::Ended(said)) if said.is_empty() => Foreign::new("its reboot pod ended"),
+                Ok(RebootPodState::Ended(said)) => Foreign::new(format!("its reboot pod ended ({})", said.raw())),
+                Ok(RebootPodState::Absent) => Foreign::new("its reboot pod is gone"),
+                Ok(RebootPodState::Armed | RebootPodState::Starting(_)) | Err(_) => return Ok(None),
+            };
+            PodOver { said, since: clock::monotonic(), lease: None, renewed: None }
         }
-        let permit = context.permit(Intent::Phase(Phase::Returned)).await?;
+    };
+    if let Ok(Some(lease)) = context.within(limit, reads.node_lease(context.node_name())).await?
+        && lease.renewed_at.is_some()
+        && lease.renewed_at != over.lease
+    {
+        // The first reading says nothing of when it was renewed, only that the lease can be read.
+        over.renewed = Some(if over.lease.is_none() { over.since } else { clock::monotonic() });
+        over.lease = lease.renewed_at;
+    }
+    Ok(Some(over))
+}
+
+/// Writes the phase `returned`; it only informs, so that a failure to write it is no failure of the step.
+async fn write_returned(context: &StepContext, limit: Limit) -> Result<(), StepError> {
+    let since = clock::monotonic();
+    for tries in 0..10 {
+        let node = context.node_to_write(tries > 0, limit).await?;
+        match node.mark.as_ref().filter(|mark| context.is_mine(mark)) {
+            Some(mark) if mark.phase != Some(Phase::Returned) => {}
+            // A watch may lag behind.
+            Some(_) | None if tries == 0 => continue,
+            Some(_) | None => return Ok(()),
+        }
+        let permit = context.permit(Intent::Phase(Phase::Returned), limit).await?;
         match context.cluster.acts.write_phase(permit, &node, Phase::Returned).await {
             Ok(node) => {
                 context.cluster.live.read_node(node);
                 return Ok(());
             }
-            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
-            Err(ActError::Refused { .. } | ActError::Unclear { .. }) => return Ok(()),
+            // Whether it was written, where the answer never came, is read back above.
+            Err(error) => match (context.bear_act(&error, since, limit).await, error) {
+                (Ok(()), _) => {}
+                (Err(failure), ActError::Unclear { .. }) => return Err(failure),
+                (Err(_), ActError::Refused { .. }) => return Ok(()),
+            },
         }
     }
     Ok(())
@@ -105,21 +198,26 @@ async fn proved(
     context: &StepContext,
     boot_id: &BootId,
     since: Instant,
-    until: Instant,
+    limit: Limit,
     settle: Duration,
 ) -> Result<(), StepError> {
-    let baseline = context.notes().baseline.clone().unwrap_or_default();
+    let mut baseline = context.notes().baseline.clone().unwrap_or_default();
     let mut changes = context.cluster.live.watch();
     let mut good_since: Option<Instant> = None;
+    let mut next_list = clock::monotonic() + LIST_EVERY;
     loop {
         changes.mark_unchanged();
+        if good_since.is_none() && clock::monotonic() >= next_list {
+            next_list = clock::monotonic() + LIST_EVERY;
+            forget_deleted(context, &mut baseline, limit).await?;
+        }
         let node = context.cluster.live.node(context.node_name());
         let missing = match node {
             None => Some("the node is gone".to_owned()),
-            Some(node) => match missing(context, &node, boot_id, &baseline).await {
+            Some(node) => match context.within(limit, missing(context, &node, boot_id, &baseline)).await? {
                 Ok(missing) => missing,
                 Err(error) => {
-                    context.bear(&error, since, until).await?;
+                    context.bear(&error, since, limit).await?;
                     continue;
                 }
             },
@@ -129,26 +227,26 @@ async fn proved(
             (None, None) => {
                 good_since = Some(now);
                 if settle.is_zero() {
-                    return reported(context, boot_id, &baseline, since, until).await;
+                    return reported(context, boot_id, &baseline, since, limit).await;
                 }
                 context.waits(WaitFor::Settle, now, now + settle).await?;
                 now + settle
             }
             (None, Some(good)) if now >= good + settle => {
-                return reported(context, boot_id, &baseline, since, until).await;
+                return reported(context, boot_id, &baseline, since, limit).await;
             }
             (None, Some(good)) => good + settle,
             (Some(missing), _) => {
                 good_since = None;
-                if now >= until {
+                if now >= limit.until {
                     return Err(StepError::new(FailureKind::TimedOut, format!("the node is not as it was: {missing}"))
                         .advise(format!(
                             "it stays cordoned; mend it, then uncordon it or apply again. If it only needs longer, \
                              raise ready_timeout{}",
-                            in_table(context, until.saturating_duration_since(since))
+                            in_table(context, limit.until.saturating_duration_since(since))
                         )));
                 }
-                context.waits(WaitFor::NodeReady(Foreign::new(missing)), since, until).await?;
+                context.waits(WaitFor::NodeReady(Foreign::new(missing)), since, limit.until).await?;
                 now + ASK_EVERY
             }
         };
@@ -159,6 +257,30 @@ async fn proved(
             changed_before(&mut changes, wake).await;
         }
     }
+}
+
+/// Takes DaemonSets that exist no more out of what is waited for.
+async fn forget_deleted(context: &StepContext, baseline: &mut Baseline, limit: Limit) -> Result<(), StepError> {
+    let former = context.cluster.daemon_sets();
+    // What could not be listed is waited for; so is all, where not every one was understood.
+    if !matches!(context.within(limit, context.cluster.list_daemon_sets()).await?, Ok(true)) {
+        return Ok(());
+    }
+    let now = context.cluster.daemon_sets();
+    let gone: Vec<Uid> = baseline.daemon_sets.iter().filter(|uid| !now.all.contains_key(*uid)).cloned().collect();
+    for uid in gone {
+        baseline.daemon_sets.remove(&uid);
+        let name = named(&former, &uid);
+        context.note(format!("DaemonSet {name} was deleted meanwhile; its pod is not awaited")).await?;
+    }
+    Ok(())
+}
+
+fn named(daemon_sets: &DaemonSets, uid: &Uid) -> String {
+    daemon_sets
+        .all
+        .get(uid)
+        .map_or_else(|| uid.to_string(), |daemon_set| format!("{}/{}", daemon_set.namespace, daemon_set.name.raw()))
 }
 
 /// The first thing that is not as it was; `None` when all is.
@@ -210,10 +332,7 @@ async fn missing(
         ready.iter().any(|pod| pod.shape.owner.as_ref().is_some_and(|owner| owner.is_daemon_set() && owner.uid == *uid))
     };
     if let Some(uid) = baseline.daemon_sets.iter().find(|uid| !daemon_set(uid)) {
-        let name = context.cluster.daemon_sets.get(uid).map_or_else(
-            || uid.to_string(),
-            |daemon_set| format!("{}/{}", daemon_set.namespace, daemon_set.name.raw()),
-        );
+        let name = named(&context.cluster.daemon_sets(), uid);
         return Ok(Some(format!("the pod of DaemonSet {name} is not Ready again")));
     }
     let mirror = |name: &Foreign| ready.iter().any(|pod| pod.shape.mirror && pod.key.to_string() == name.raw());
@@ -245,7 +364,7 @@ async fn reported(
     boot_id: &BootId,
     baseline: &Baseline,
     since: Instant,
-    until: Instant,
+    limit: Limit,
 ) -> Result<(), StepError> {
     if !baseline.reports {
         return Ok(());
@@ -261,18 +380,18 @@ async fn reported(
         if reported {
             return Ok(());
         }
-        if clock::monotonic() >= until || context.cluster.interrupt.is_requested() {
+        if clock::monotonic() >= limit.until || context.cluster.interrupt.is_requested() {
             return context
                 .note("its agent has not reported on the new boot; until it does, the node is unknown")
                 .await;
         }
-        context.waits(WaitFor::Report, since, until).await?;
+        context.waits(WaitFor::Report, since, limit.until).await?;
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
-            changed = changed_before(&mut changes, reread_before(until)) => {
+            changed = changed_before(&mut changes, reread_before(limit.until)) => {
                 if !changed {
-                    let _ = context.read_node(until).await?;
+                    let _ = context.read_node(limit).await?;
                 }
             }
         }

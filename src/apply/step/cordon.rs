@@ -4,11 +4,10 @@
 //! too, and then the step waits. Success is read from the answer: unschedulable, with our mark. Repeating it is
 //! harmless.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::super::context::{SHORTEST_PAUSE, StepContext, StepError, said};
+use super::super::context::{Limit, StepContext, StepError, said};
 use super::super::live::{changed_before, reread_before};
 use super::{adopt, uncordon};
 use crate::model::{Cordon, Mark, Node, Phase, Reboots};
@@ -21,8 +20,8 @@ use crate::run::{Evidence, FailureKind, Intent, WaitFor};
 const PLACE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The time limit of the PATCH with its retries.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a conflict is answered by reading again: kubelets and controllers write nodes all the time.
-const CONFLICTS: u32 = 10;
+/// How often it is tried: kubelets and controllers write nodes all the time, and a denial is borne for a minute.
+const TRIES: u32 = 70;
 
 pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
     let began = clock::monotonic();
@@ -112,12 +111,23 @@ async fn take(context: &StepContext) -> Result<Evidence, StepError> {
 
 /// The one PATCH, with its retries.
 pub(super) async fn patch(context: &StepContext) -> Result<Evidence, StepError> {
-    let until = clock::monotonic() + TIMEOUT;
     let since = clock::monotonic();
-    for tries in 0..CONFLICTS {
-        let node = context.node_to_write(tries, until).await?;
-        check(context, &node)?;
-        let permit = context.permit(Intent::Cordon).await?;
+    let limit = Limit::stoppable(since + TIMEOUT);
+    let mut afresh = false;
+    // The version that a cordon was sent for whose answer never came, for as long as it may still be done.
+    let mut sent_for: Option<Arc<str>> = None;
+    for _ in 0..TRIES {
+        let node = context.node_to_write(afresh, limit).await?;
+        if let Err(error) = check(context, &node) {
+            if afresh {
+                return Err(error);
+            }
+            // A watch may lag behind: only the node itself ends a step.
+            afresh = true;
+            continue;
+        }
+        afresh = true;
+        let permit = context.permit(Intent::Cordon, limit).await?;
         let mark = Mark {
             config: context.cluster.config.clone(),
             table: context.outage.table.clone().or_else(|| node.mark.as_ref().and_then(|mark| mark.table.clone())),
@@ -128,30 +138,28 @@ pub(super) async fn patch(context: &StepContext) -> Result<Evidence, StepError> 
             reboots: reboots(context),
         };
         context.notes().cordon_sent = true;
-        let answer = context.cluster.acts.cordon(permit, &node, &CordonWrite { mark: mark.clone() }).await;
-        if matches!(answer, Err(ActError::Refused { .. })) {
-            context.notes().cordon_sent = false;
-        }
-        match answer {
+        let error = match context.cluster.acts.cordon(permit, &node, &CordonWrite { mark: mark.clone() }).await {
             Ok(node) => return prove(context, node, &mark),
-            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
-            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
-                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
+            Err(error) => error,
+        };
+        if matches!(error, ActError::Unclear { .. }) {
+            // It may have happened; the node itself tells, and is asked even after an interrupt.
+            let firm = Limit::firm(limit.until);
+            context.bear_act(&error, since, firm).await?;
+            let now = context.same_node(firm).await?;
+            if carries(&now, &mark) {
+                return prove(context, now, &mark);
             }
-            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
-                pause(context, message.raw(), retry_after, since, until).await?;
-            }
-            Err(ActError::Unclear { cause, .. }) => {
-                // It may have happened; the node itself tells.
-                context.bear(&cause, since, until).await.ok();
-                let node = context.same_node(until).await?;
-                if carries(&node, &mark) {
-                    return prove(context, node, &mark);
-                }
-                context.notes().cordon_sent = false;
-            }
-            Err(error) => return Err(StepError::from_act(&error).advise(advice(&error))),
+            // What was sent is guarded by this version, and can be done no more once it is another.
+            sent_for = Some(node.resource_version).filter(|sent| *sent == now.resource_version);
+            context.notes().cordon_sent = sent_for.is_some();
+            continue;
         }
+        context.notes().cordon_sent = sent_for.is_some();
+        context
+            .bear_act(&error, since, limit)
+            .await
+            .map_err(|failure| if failure.is_interrupted() { failure } else { failure.advise(advice(&error)) })?;
     }
     Err(StepError::new(FailureKind::Refused, "the node was written by others each time it was to be cordoned"))
 }
@@ -164,20 +172,6 @@ fn advice(error: &ActError) -> String {
         ActError::Refused { refusal, .. } => format!("see what the API server says{}", said(refusal)),
         ActError::Unclear { .. } => "look at the node before anything else".to_owned(),
     }
-}
-
-pub(super) async fn pause(
-    context: &StepContext,
-    message: &str,
-    retry_after: Option<Duration>,
-    since: Instant,
-    until: Instant,
-) -> Result<(), StepError> {
-    /// The pause where the server names none.
-    const PAUSE: Duration = Duration::from_secs(1);
-    context.waits(WaitFor::ApiServer(crate::model::Foreign::new(message)), since, until).await?;
-    tokio::time::sleep(retry_after.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, Duration::from_secs(30))).await;
-    Ok(())
 }
 
 pub(super) fn check(context: &StepContext, node: &Node) -> Result<(), StepError> {

@@ -11,22 +11,24 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::super::context::{Baseline, StepContext, StepError, signed};
+use super::super::context::{Baseline, Limit, StepContext, StepError};
 use super::super::live::{REREAD, changed_before};
-use super::cordon::pause;
+use super::arm;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
-use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey, reboot_pod_name};
+use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey};
 use crate::plan::Action;
-use crate::provider::{ActError, Followed, PodScope, ReadError, RebootPod, RebootPodState, Refusal, clock};
+use crate::provider::{Followed, PodScope, ReadError, ReadErrorKind, clock};
 use crate::rules::{self, Departure, Refused};
 use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
 
-/// The longest wait for the reboot pod to be armed: an image is pulled in it.
-const ARM_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The longest wait for volumes to be detached after the last pod left. What is attached then is most likely in use by
 /// a DaemonSet's pod and will never be; a reboot then is what such pods live with (tuppr waits as long).
 const DETACH_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+/// The time limit of the phase that ends a drain, with its retries.
+const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether pods that cannot be understood are gone.
+const UNREADABLE_LOOK: Duration = Duration::from_secs(2);
 
 /// The pods of the node by key, as the watch tells them.
 pub(super) type NodePods = BTreeMap<PodKey, Pod>;
@@ -48,47 +50,90 @@ pub(super) async fn execute(context: &StepContext, rule: DrainRule, reboots: boo
 
 async fn drain(context: &StepContext, rule: DrainRule, reboots: bool) -> Result<Evidence, StepError> {
     let began = clock::monotonic();
-    let until = began + rule.timeout;
+    let limit = Limit::stoppable(began + rule.timeout);
     // Nothing is evicted from a node that is not the one that was planned, or whose cordon is gone.
-    super::cordon::check(context, &context.same_node(until).await?)?;
+    super::cordon::check(context, &context.same_node(limit).await?)?;
+    know_daemon_sets(context, began, limit).await?;
     let scope = PodScope::Node(context.node_name().clone());
     let mut news = context.cluster.acts.follow_pods(scope.clone());
     let mut pods = NodePods::new();
-    first_list(context, &mut news, &mut pods, began, until).await?;
+    if !first_list(context, &mut news, &mut pods, began, limit).await? {
+        let unreadable = fresh(context, &scope, began, limit).await?.unreadable;
+        if !unreadable.is_empty() {
+            let names = unreadable.join(", ");
+            let message = format!("haulout cannot understand these pods, and so cannot see them leave: {names}");
+            return Err(StepError::stale(message));
+        }
+    }
 
     let refused = refused(context, &rule, &pods);
     if !refused.is_empty() {
         return Err(StepError::stale(format!("the drain rule does not let these go: {}", refused.join(", "))));
     }
     if reboots {
-        let baseline = baseline(context, &pods).await?;
+        let baseline = baseline(context, &pods, limit).await?;
         context.notes().baseline = Some(baseline);
-        arm(context, &rule, &mut news, &mut pods, began).await?;
-        write_phase(context, Phase::Armed, until).await?;
+        arm::arm(context, &rule, &mut news, &mut pods, began).await?;
+        write_phase(context, Phase::Armed, limit).await?;
     }
-    let mut evictions = Evictions::new(context, rule);
+    let mut evictions = Evictions::new(context, rule, limit);
     loop {
-        let wake = evict_all(context, &mut evictions, &mut news, &mut pods, began, until).await.err();
+        let wake = evict_all(context, &mut evictions, &mut news, &mut pods, began, limit).await.err();
+        if wake.is_some() {
+            evictions.stop();
+        }
         // Whatever happened, what was sent is awaited.
         evictions.settle().await;
         if let Some(error) = wake {
             return Err(error);
         }
         // The watch says that all is gone; a list of its own must agree.
-        let listed = fresh(context, &scope, began, until).await?;
-        if leaving(context, &rule, &listed).next().is_none() {
+        let listed = fresh(context, &scope, began, limit).await?;
+        if leaving(context, &rule, &listed.pods).next().is_some() {
+            pods = listed.pods;
+        } else if listed.unreadable.is_empty() {
             break;
+        } else {
+            let names = listed.unreadable.join(", ");
+            let why = Foreign::new(format!("to be rid of pods that haulout cannot understand: {names}"));
+            context.waits(WaitFor::ApiServer(why), began, limit.until).await?;
+            context.rest(UNREADABLE_LOOK, limit).await?;
+            if clock::monotonic() >= limit.until {
+                let message = format!("time is up; pods are left that haulout cannot understand: {names}");
+                return Err(StepError::new(FailureKind::TimedOut, message));
+            }
         }
-        pods = listed;
     }
     if evictions.any_volumes() {
-        detached(context, until.min(clock::monotonic() + DETACH_TIMEOUT)).await?;
+        detached(context, limit.at_most(clock::monotonic() + DETACH_TIMEOUT)).await?;
     }
     if reboots {
-        write_phase(context, Phase::Drained, clock::monotonic() + Duration::from_secs(60)).await?;
+        write_phase(context, Phase::Drained, Limit::stoppable(clock::monotonic() + PHASE_TIMEOUT)).await?;
     }
     let (evicted, gone) = evictions.counts();
     Ok(Evidence::Drained { evicted, gone })
+}
+
+/// Lists the DaemonSets anew: they decide what stays on the node, and hours may lie between the plan and this drain. An
+/// identity that may not list them goes by what was known when the plan was made.
+async fn know_daemon_sets(context: &StepContext, since: Instant, limit: Limit) -> Result<(), StepError> {
+    loop {
+        match context.within(limit, context.cluster.list_daemon_sets()).await? {
+            Ok(_) => return Ok(()),
+            Err(error) if matches!(error.kind, ReadErrorKind::Forbidden | ReadErrorKind::NotFound) => return Ok(()),
+            Err(error) => context.bear(&error, since, limit).await?,
+        }
+    }
+}
+
+/// Whether a pod belongs to a DaemonSet that is younger than the last list of them, or gone since.
+fn owner_is_new(context: &StepContext, pods: &NodePods) -> bool {
+    let daemon_sets = context.cluster.daemon_sets();
+    daemon_sets.known
+        && pods.values().any(|pod| {
+            let owner = pod.shape.owner.as_ref().filter(|owner| owner.is_daemon_set());
+            owner.is_some_and(|owner| !daemon_sets.all.contains_key(&owner.uid))
+        })
 }
 
 /// Evicts until the watch shows nothing left that must leave.
@@ -98,13 +143,20 @@ async fn evict_all(
     news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
     pods: &mut NodePods,
     began: Instant,
-    until: Instant,
+    limit: Limit,
 ) -> Result<(), StepError> {
+    let until = limit.until;
     let mut changes = context.cluster.live.watch();
     let mut shown = (0, 0);
     let mut next_reread = clock::monotonic() + REREAD;
+    let mut next_owners = clock::monotonic();
     loop {
         changes.mark_unchanged();
+        if clock::monotonic() >= next_owners && owner_is_new(context, pods) {
+            // A DaemonSet made meanwhile puts its pods on cordoned nodes too; they are no strangers.
+            let _ = context.within(limit, context.cluster.list_daemon_sets()).await?;
+            next_owners = clock::monotonic() + REREAD;
+        }
         let standing = evictions.advance(pods).await?;
         let progress = evictions.progress();
         if progress != shown {
@@ -115,26 +167,20 @@ async fn evict_all(
         }
         if let Some(node) = context.cluster.live.node(context.node_name())
             && !holds(context, &node)
-            && !holds(context, &context.same_node(until).await?)
+            && !holds(context, &context.same_node(limit).await?)
         {
-            evictions.stop();
             return Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"));
         }
         let now = clock::monotonic();
         let (wait, wake) = match standing {
             Standing::Empty => return Ok(()),
-            Standing::Stuck(error) => {
-                evictions.stop();
-                return Err(error);
-            }
+            Standing::Stuck(error) => return Err(error),
             Standing::Waiting { wait, wake } => (wait, wake),
         };
         if context.cluster.interrupt.is_requested() {
-            evictions.stop();
             return Err(StepError::new(FailureKind::Interrupted, "interrupted; nothing more is evicted"));
         }
         if now >= until {
-            evictions.stop();
             return Err(evictions.timed_out(pods));
         }
         if let Some(wait) = wait {
@@ -142,7 +188,7 @@ async fn evict_all(
         }
         if now >= next_reread {
             // A watch may have died without a sound, also where others stir all the time.
-            evictions.reread(pods).await;
+            context.within(limit, evictions.reread(pods)).await.or_else(over)?;
             next_reread = clock::monotonic() + REREAD;
             continue;
         }
@@ -158,6 +204,14 @@ async fn evict_all(
             },
             _ = changed_before(&mut changes, wake) => {}
         }
+    }
+}
+
+/// What a wait of a loop does that looks at interrupt and deadline itself, and has better words for them: nothing.
+pub(super) fn over(error: StepError) -> Result<(), StepError> {
+    match error {
+        StepError::Failed(_) => Ok(()),
+        StepError::Journal(_) => Err(error),
     }
 }
 
@@ -180,56 +234,84 @@ pub(super) fn take(pods: &mut NodePods, told: Followed<Pod, PodKey>) {
     }
 }
 
+/// Takes the first list of the watch; `false` where not everything in it may have been understood.
 async fn first_list(
     context: &StepContext,
     news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
     pods: &mut NodePods,
     since: Instant,
-    until: Instant,
-) -> Result<(), StepError> {
+    limit: Limit,
+) -> Result<bool, StepError> {
+    let mut whole = true;
     loop {
-        match news.next().await {
+        match context.within(limit, news.next()).await? {
             Some(Ok(told)) => {
                 take(pods, told);
-                return Ok(());
+                return Ok(whole);
             }
-            Some(Err(error)) => context.bear(&error, since, until).await?,
+            Some(Err(error)) if error.kind == ReadErrorKind::Malformed && whole => whole = false,
+            Some(Err(error)) => context.bear(&error, since, limit).await?,
             None => *news = context.cluster.acts.follow_pods(PodScope::Node(context.node_name().clone())),
         }
     }
 }
 
-/// All pods of a scope, as a fresh list has them.
-pub(super) async fn list(context: &StepContext, scope: PodScope) -> Result<NodePods, ReadError> {
-    let mut pods = NodePods::new();
-    let mut pages = context.cluster.acts.pods(scope);
-    while let Some(page) = pages.next().await {
-        pods.extend(page?.0.into_iter().map(|pod| (pod.key.clone(), pod)));
-    }
-    Ok(pods)
+/// What a fresh list of a scope has.
+pub(super) struct Listed {
+    pub(super) pods: NodePods,
+    /// The names of pods that are there and cannot be understood, which therefore never count as gone.
+    pub(super) unreadable: Vec<String>,
 }
 
-async fn fresh(context: &StepContext, scope: &PodScope, since: Instant, until: Instant) -> Result<NodePods, StepError> {
+/// All pods of the node, as a fresh list has them.
+pub(super) async fn list(context: &StepContext, scope: PodScope) -> Result<Listed, ReadError> {
+    let mut pods = NodePods::new();
+    let mut bad = 0_u32;
+    {
+        let mut pages = context.cluster.acts.pods(scope);
+        while let Some(page) = pages.next().await {
+            let (good, unreadable) = page?;
+            bad += unreadable;
+            pods.extend(good.into_iter().map(|pod| (pod.key.clone(), pod)));
+        }
+    }
+    let mut unreadable: Vec<String> = Vec::new();
+    if bad > 0 {
+        let named = context.cluster.acts.unreadable_pods(context.node_name()).await?;
+        unreadable.extend(named.iter().map(|name| name.raw().to_owned()));
+        if unreadable.is_empty() {
+            // They went between the two lists, or nobody can name them; the next list tells.
+            unreadable.push(format!("{bad} without a name"));
+        }
+    }
+    Ok(Listed { pods, unreadable })
+}
+
+async fn fresh(context: &StepContext, scope: &PodScope, since: Instant, limit: Limit) -> Result<Listed, StepError> {
     loop {
-        match list(context, scope.clone()).await {
-            Ok(pods) => return Ok(pods),
-            Err(error) => context.bear(&error, since, until).await?,
+        match context.within(limit, list(context, scope.clone())).await? {
+            Ok(listed) => return Ok(listed),
+            Err(error) => context.bear(&error, since, limit).await?,
         }
     }
 }
 
-/// The pods that the drain of this outage would still have to remove.
-pub(super) async fn left_on(context: &StepContext, scope: PodScope) -> Result<Vec<Pod>, ReadError> {
+/// The names of the pods that the drain of this outage would still have to remove.
+pub(super) async fn left_on(context: &StepContext, scope: PodScope) -> Result<Vec<String>, ReadError> {
     let rule = context.outage.steps.iter().find_map(|step| match context.cluster.plan.steps.get(step)?.action {
         Action::Drain { rule, .. } => Some(rule),
         Action::Cordon | Action::Reboot { .. } | Action::AwaitReady { .. } | Action::Uncordon => None,
     });
-    let pods = list(context, scope).await?;
-    Ok(rule.map_or_else(Vec::new, |rule| leaving(context, &rule, &pods).cloned().collect()))
+    let Some(rule) = rule else { return Ok(Vec::new()) };
+    let listed = list(context, scope).await?;
+    let mut left: Vec<String> = leaving(context, &rule, &listed.pods).map(|pod| pod.key.to_string()).collect();
+    left.extend(listed.unreadable);
+    Ok(left)
 }
 
 fn departure(context: &StepContext, rule: &DrainRule, pod: &Pod) -> Departure {
-    rules::departure(pod, rule, &context.cluster.daemon_sets, context.cluster.daemon_sets_known)
+    let daemon_sets = context.cluster.daemon_sets();
+    rules::departure(pod, rule, &daemon_sets.all, daemon_sets.known)
 }
 
 fn leaving<'a>(
@@ -255,7 +337,7 @@ fn refused(context: &StepContext, rule: &DrainRule, pods: &NodePods) -> Vec<Stri
         .collect()
 }
 
-async fn baseline(context: &StepContext, pods: &NodePods) -> Result<Baseline, StepError> {
+async fn baseline(context: &StepContext, pods: &NodePods, limit: Limit) -> Result<Baseline, StepError> {
     let ready = || pods.values().filter(|pod| pod.status.ready && !pod.status.terminating);
     for pod in pods.values().filter(|pod| !pod.status.ready && !pod.status.is_finished()) {
         if pod.shape.owner.as_ref().is_some_and(crate::model::Owner::is_daemon_set) {
@@ -263,6 +345,10 @@ async fn baseline(context: &StepContext, pods: &NodePods) -> Result<Baseline, St
         }
     }
     let node = context.cluster.live.node(context.node_name());
+    let reads = &context.cluster.acts;
+    // A cluster whose drivers may not be read has none to prove; the other proofs stand.
+    let drivers = context.within(limit, reads.csi_drivers(context.node_name())).await?;
+    let requests = context.within(limit, reads.pending_serving_requests(context.node_name())).await?;
     Ok(Baseline {
         daemon_sets: ready()
             .filter_map(|pod| pod.shape.owner.as_ref())
@@ -270,15 +356,9 @@ async fn baseline(context: &StepContext, pods: &NodePods) -> Result<Baseline, St
             .map(|owner| owner.uid.clone())
             .collect(),
         mirrors: ready().filter(|pod| pod.shape.mirror).map(|pod| Foreign::new(pod.key.to_string())).collect(),
-        // A cluster whose drivers may not be read has none to prove; the other proofs stand.
-        csi_drivers: context.cluster.acts.csi_drivers(context.node_name()).await.unwrap_or_default(),
+        csi_drivers: drivers.unwrap_or_default(),
         allocatable: node.as_ref().map(|node| node.allocatable.clone()).unwrap_or_default(),
-        pending_requests: context
-            .cluster
-            .acts
-            .pending_serving_requests(context.node_name())
-            .await
-            .is_ok_and(|pending| pending > 0),
+        pending_requests: requests.is_ok_and(|pending| pending > 0),
         taints: node
             .as_ref()
             .map(|node| node.taints.iter().map(|taint| taint.key.clone()).collect())
@@ -288,157 +368,35 @@ async fn baseline(context: &StepContext, pods: &NodePods) -> Result<Baseline, St
     })
 }
 
-/// Starts the reboot pod and waits until it is armed. Nothing is evicted before.
-async fn arm(
-    context: &StepContext,
-    rule: &DrainRule,
-    news: &mut BoxStream<'static, Result<Followed<Pod, PodKey>, ReadError>>,
-    pods: &mut NodePods,
-    began: Instant,
-) -> Result<(), StepError> {
-    let outage = &context.outage;
-    let planned = |step: &crate::plan::StepId| context.cluster.plan.steps.get(step).map(|step| step.action.clone());
-    let (mut method, mut ready_timeout) = (crate::model::RebootMethod::Signal, Duration::ZERO);
-    for action in outage.steps.iter().filter_map(planned) {
-        match action {
-            Action::Reboot { method: wanted } => method = wanted,
-            Action::AwaitReady { timeout, .. } => ready_timeout = timeout,
-            Action::Cordon | Action::Drain { .. } | Action::Uncordon => {}
-        }
-    }
-    let Some(boot_id) = outage.boot_id.clone() else {
-        return Err(StepError::stale("the node does not say its boot id"));
-    };
-    let life = rule.timeout + ready_timeout;
-    let pod = RebootPod {
-        node: outage.node.clone(),
-        node_uid: outage.uid.clone(),
-        boot_id,
-        run: context.cluster.run.clone(),
-        method,
-        image: context.cluster.plan.node_pod.clone(),
-        not_after: clock::now() + signed(life),
-        active_deadline: life,
-    };
-    let until = began + rule.timeout.min(ARM_TIMEOUT);
-    context.notes().reboot_pod = true;
+/// Writes a phase on the node, guarded by its version.
+async fn write_phase(context: &StepContext, phase: Phase, limit: Limit) -> Result<(), StepError> {
+    let since = clock::monotonic();
+    let mut afresh = false;
     loop {
-        let permit = context.permit(Intent::StartRebootPod).await?;
-        match context.cluster.acts.start_reboot_pod(permit, &pod).await {
-            Ok(()) | Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => break,
-            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
-                pause(context, "the API server asked to slow down", retry_after, began, until).await?;
+        let node = context.node_to_write(afresh, limit).await?;
+        let mark = node.mark.as_ref().filter(|mark| mark.run == context.cluster.run);
+        let Some(mark) = mark.filter(|_| node.is_unschedulable()) else {
+            if !afresh {
+                // A watch may lag behind: only the node itself ends a step.
+                afresh = true;
+                continue;
             }
-            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
-                pause(context, message.raw(), retry_after, began, until).await?;
-            }
-            // Its name is its own: creating it again answers AlreadyExists if it was made.
-            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, began, until).await?,
-            Err(error) => {
-                return Err(
-                    StepError::from_act(&error).advise("see deploy/base.yaml for what namespace haulout-system needs")
-                );
-            }
-        }
-        if clock::monotonic() >= until {
-            return Err(StepError::new(FailureKind::TimedOut, "the reboot pod could not be created in time"));
-        }
-    }
-    let name = reboot_pod_name(&outage.node, &context.cluster.run);
-    let mut said = Foreign::default();
-    loop {
-        let seen = pods.values().find(|pod| pod.shape.ours && pod.key.name.as_str() == name);
-        if seen.is_some_and(|pod| pod.status.ready && !pod.status.terminating) {
+            return Err(StepError::stale("somebody uncordoned the node or took our marks off"));
+        };
+        if afresh && mark.phase == Some(phase) {
+            // Written by a request whose answer never came.
             return Ok(());
         }
-        if context.cluster.interrupt.is_requested() {
-            return Err(StepError::new(FailureKind::Interrupted, "interrupted before anything was evicted"));
-        }
-        if seen.is_some_and(|pod| pod.status.is_finished()) || clock::monotonic() >= until {
-            // Not a drain that takes long: on the next node it would be the same, so that `on_failure` decides.
-            return Err(not_armed(context, rule, seen, &said));
-        }
-        context.waits(WaitFor::RebootPod(said.clone()), began, until).await?;
-        let ask = (clock::monotonic() + Duration::from_secs(5)).min(until);
-        tokio::select! {
-            biased;
-            () = context.cluster.interrupt.requested() => {}
-            told = tokio::time::timeout_at(ask, news.next()) => match told {
-                Ok(Some(Ok(told))) => take(pods, told),
-                Ok(Some(Err(_))) => tokio::time::sleep(Duration::from_millis(100)).await,
-                Ok(None) => *news = context.cluster.acts.follow_pods(PodScope::Node(outage.node.clone())),
-                Err(_) => match context.cluster.acts.reboot_pod(&outage.node, &context.cluster.run).await {
-                    Ok(RebootPodState::Armed) => return Ok(()),
-                    Ok(RebootPodState::Starting(message)) => said = message,
-                    Ok(RebootPodState::Ended(message)) => {
-                        return Err(StepError::new(
-                            FailureKind::Refused,
-                            format!("the reboot pod ended before it was armed: {}", message.raw()),
-                        )
-                        .advise("see the pod's log in namespace haulout-system; nothing was evicted"));
-                    }
-                    Ok(RebootPodState::Absent) => said = Foreign::new("it is gone"),
-                    Err(error) => said = error.message,
-                },
-            },
-        }
-    }
-}
-
-/// The reboot pod ended, or its time was up, before it was armed: what was last seen of it, and what may help.
-fn not_armed(context: &StepContext, rule: &DrainRule, seen: Option<&Pod>, said: &Foreign) -> StepError {
-    let image = "check that the image of node_pod can be pulled and started on this node; nothing was evicted";
-    let said = if said.is_empty() { String::new() } else { format!(" ({})", said.raw()) };
-    let state = match seen {
-        None if said.is_empty() => "nothing was seen of it".to_owned(),
-        None => format!("it was not seen on the node{said}"),
-        Some(pod) if pod.status.is_finished() => {
-            return StepError::new(FailureKind::Refused, format!("the reboot pod ended before it was armed{said}"))
-                .advise(image);
-        }
-        Some(pod) if pod.status.terminating => format!("it was being deleted{said}"),
-        Some(pod) => format!("it was {:?} and not Ready{said}", pod.status.phase),
-    };
-    let limit = rule.timeout.min(ARM_TIMEOUT);
-    let message = format!("the reboot pod was not armed within {}: {state}", crate::plan::words::duration(limit));
-    let error = StepError::new(FailureKind::Refused, message);
-    if rule.timeout < ARM_TIMEOUT {
-        error.advise(format!(
-            "raise drain.timeout{}: the reboot pod starts within it. If that does not help, {image}",
-            super::await_ready::in_table(context, rule.timeout)
-        ))
-    } else {
-        error.advise(image)
-    }
-}
-
-/// Writes a phase on the node, guarded by its version.
-async fn write_phase(context: &StepContext, phase: Phase, until: Instant) -> Result<(), StepError> {
-    let since = clock::monotonic();
-    let mut tries = 0;
-    loop {
-        let node = context.node_to_write(tries, until).await?;
-        tries += 1;
-        if node.mark.as_ref().is_none_or(|mark| mark.run != context.cluster.run) || !node.is_unschedulable() {
-            return Err(StepError::stale("somebody uncordoned the node or took our marks off"));
-        }
-        let permit = context.permit(Intent::Phase(phase)).await?;
+        afresh = true;
+        let permit = context.permit(Intent::Phase(phase), limit).await?;
         match context.cluster.acts.write_phase(permit, &node, phase).await {
             Ok(node) => {
                 context.cluster.live.read_node(node);
                 return Ok(());
             }
-            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
-            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
-                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
-            }
-            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
-                pause(context, message.raw(), retry_after, since, until).await?;
-            }
-            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
-            Err(error) => return Err(StepError::from_act(&error)),
+            Err(error) => context.bear_act(&error, since, limit).await?,
         }
-        if clock::monotonic() >= until {
+        if clock::monotonic() >= limit.until {
             return Err(StepError::new(
                 FailureKind::TimedOut,
                 format!("the phase {phase} could not be written in time"),
@@ -448,20 +406,27 @@ async fn write_phase(context: &StepContext, phase: Phase, until: Instant) -> Res
 }
 
 /// Waits until no VolumeAttachment names the node.
-async fn detached(context: &StepContext, until: Instant) -> Result<(), StepError> {
+async fn detached(context: &StepContext, limit: Limit) -> Result<(), StepError> {
     let since = clock::monotonic();
     loop {
-        match context.cluster.acts.volumes(context.node_name()).await {
-            Ok(volumes) if volumes.attached.is_empty() => return Ok(()),
-            Ok(volumes) => {
-                let count = u32::try_from(volumes.attached.len()).unwrap_or(u32::MAX);
-                if clock::monotonic() >= until {
-                    return context.note(format!("{count} volume(s) are still attached to the node")).await;
-                }
-                context.waits(WaitFor::VolumesToDetach(count), since, until).await?;
+        match context.within(limit, context.cluster.acts.volumes(context.node_name())).await {
+            Err(error) if error.is_interrupted() => return Err(error),
+            Err(error) => {
+                over(error)?;
+                return context.note("it is not known whether volumes are still attached to the node").await;
             }
-            // Not to know is no reason not to go on: the pods are gone, and detaching is then only a matter of time.
-            Err(error) => return context.note(format!("{error}: {}", error.message.raw())).await,
+            Ok(read) => match read {
+                Ok(volumes) if volumes.attached.is_empty() => return Ok(()),
+                Ok(volumes) => {
+                    let count = u32::try_from(volumes.attached.len()).unwrap_or(u32::MAX);
+                    if clock::monotonic() >= limit.until {
+                        return context.note(format!("{count} volume(s) are still attached to the node")).await;
+                    }
+                    context.waits(WaitFor::VolumesToDetach(count), since, limit.until).await?;
+                }
+                // Not to know is no reason not to go on: the pods are gone, and detaching is then only a matter of time.
+                Err(error) => return context.note(format!("{error}: {}", error.message.raw())).await,
+            },
         }
         tokio::select! {
             biased;

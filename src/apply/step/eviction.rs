@@ -13,12 +13,12 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::super::context::{SHORTEST_PAUSE, StepContext, StepError, said};
+use super::super::context::{Limit, SHORTEST_PAUSE, StepContext, StepError, said};
+use super::allowance::{MayGo, may_go, two_budgets};
 use super::drain::{NodePods, in_words, list};
-use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Pod, PodKey, Uid};
-use crate::plan::BudgetProof;
+use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Grace, Pod, PodKey, Uid};
 use crate::provider::{ActError, PodScope, Refusal, clock};
-use crate::rules::{self, BudgetVerdict, Departure};
+use crate::rules::{self, Departure};
 use crate::run::{FailureKind, Intent, WaitFor};
 
 /// The pause after a webhook's denial: such webhooks move the pod meanwhile, which takes seconds to minutes.
@@ -66,15 +66,25 @@ struct Track {
     state: State,
     /// Since when its budget has said without a break that it will never let it go.
     never_since: Option<Instant>,
+    /// Whether an eviction was sent whose answer never came, and the pod could not be read since.
+    unclear: bool,
 }
 
 enum Answer {
     Accepted(Vec<Foreign>),
     Gone,
-    Later { after: Duration, wait: Option<WaitFor> },
+    Later {
+        after: Duration,
+        wait: Option<WaitFor>,
+    },
+    /// Whether it was done is not known, and the pod could not be read either.
+    Unread(Foreign),
     Throttled(Option<Duration>),
     BudgetRefused(Option<Duration>),
-    Stuck { why: String, advice: String },
+    Stuck {
+        why: String,
+        advice: String,
+    },
     Fatal(StepError),
 }
 
@@ -82,6 +92,7 @@ enum Answer {
 pub(super) struct Evictions<'a> {
     context: &'a StepContext,
     rule: DrainRule,
+    limit: Limit,
     tracks: BTreeMap<Uid, Track>,
     flying: FuturesUnordered<BoxFuture<'a, (Uid, Option<BudgetKey>, Answer)>>,
     throttled_until: Instant,
@@ -97,10 +108,11 @@ pub(super) struct Evictions<'a> {
 }
 
 impl<'a> Evictions<'a> {
-    pub(super) fn new(context: &'a StepContext, rule: DrainRule) -> Self {
+    pub(super) fn new(context: &'a StepContext, rule: DrainRule, limit: Limit) -> Self {
         Self {
             context,
             rule,
+            limit,
             tracks: BTreeMap::new(),
             flying: FuturesUnordered::new(),
             throttled_until: clock::monotonic(),
@@ -201,11 +213,16 @@ impl<'a> Evictions<'a> {
                         MayGo::Now(budget) => {
                             track.never_since = None;
                             track.state = State::Flying;
-                            let (context, rule, pod) = (self.context, self.rule, (*pod).clone());
-                            let stopped = Arc::clone(&self.stopped);
+                            let (context, pod) = (self.context, (*pod).clone());
+                            let orders = Orders {
+                                grace: self.rule.grace,
+                                limit: self.limit,
+                                look: track.unclear,
+                                stopped: Arc::clone(&self.stopped),
+                            };
                             self.volumes |= pod.shape.volumes;
                             self.flying.push(Box::pin(async move {
-                                let answer = send(context, &pod, rule, &stopped).await;
+                                let answer = send(context, &pod, &orders).await;
                                 (pod.uid, budget, answer)
                             }));
                         }
@@ -259,10 +276,10 @@ impl<'a> Evictions<'a> {
 
     /// Brings the tracks in line with the node's pods.
     fn track(&mut self, pods: &NodePods) {
-        let cluster = &self.context.cluster;
+        let daemon_sets = self.context.cluster.daemon_sets();
         let mut here: BTreeSet<Uid> = BTreeSet::new();
         for pod in pods.values() {
-            let leaves = match rules::departure(pod, &self.rule, &cluster.daemon_sets, cluster.daemon_sets_known) {
+            let leaves = match rules::departure(pod, &self.rule, &daemon_sets.all, daemon_sets.known) {
                 Departure::Leaves => None,
                 Departure::Refused(why) => Some(in_words(why).to_owned()),
                 Departure::Stays(_) => continue,
@@ -276,6 +293,7 @@ impl<'a> Evictions<'a> {
                     owner: owner.clone(),
                     state: State::Ending,
                     never_since: None,
+                    unclear: false,
                 });
                 if !matches!(track.state, State::Flying) {
                     track.state = State::Ending;
@@ -301,7 +319,10 @@ impl<'a> Evictions<'a> {
             } else {
                 State::Wanted { not_before: clock::monotonic(), wait: None }
             };
-            self.tracks.insert(pod.uid.clone(), Track { key: pod.key.clone(), owner, state, never_since: None });
+            self.tracks.insert(
+                pod.uid.clone(),
+                Track { key: pod.key.clone(), owner, state, never_since: None, unclear: false },
+            );
         }
         let left: Vec<Uid> = self.tracks.keys().filter(|uid| !here.contains(*uid)).cloned().collect();
         for uid in left {
@@ -325,6 +346,7 @@ impl<'a> Evictions<'a> {
         }
         let now = clock::monotonic();
         let Some(track) = self.tracks.get_mut(uid) else { return };
+        track.unclear = matches!(answer, Answer::Unread(_));
         track.state = match answer {
             Answer::Accepted(warnings) => {
                 self.evicted += 1;
@@ -340,6 +362,9 @@ impl<'a> Evictions<'a> {
                 State::Ending
             }
             Answer::Later { after, wait } => State::Wanted { not_before: now + after, wait },
+            Answer::Unread(message) => {
+                State::Wanted { not_before: now + THROTTLE_PAUSE * 2, wait: Some(WaitFor::ApiServer(message)) }
+            }
             Answer::Throttled(after) => {
                 self.throttled_until = now + after.unwrap_or(self.throttle_pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                 self.throttle_pause = (self.throttle_pause * 2).min(LONGEST_PAUSE);
@@ -377,7 +402,7 @@ impl<'a> Evictions<'a> {
             }
         }
         if let Ok(listed) = list(context, PodScope::Node(context.node_name().clone())).await {
-            *pods = listed;
+            *pods = listed.pods;
         }
     }
 
@@ -431,120 +456,66 @@ fn all_stuck(stuck: &[(PodKey, String, String)]) -> StepError {
     }
 }
 
-enum MayGo {
-    /// Now; the allowance of this budget was taken for it.
-    Now(Option<BudgetKey>),
-    /// This budget holds it.
-    Held(Budget),
-    /// Not until somebody does something.
-    Never { why: String, advice: String },
-}
-
-/// Whether the budgets let a pod go, by the live view.
-fn may_go(context: &StepContext, pod: &Pod) -> MayGo {
-    let live = &context.cluster.live;
-    let budgets = live.budgets_over(pod);
-    let Some(budget) = budgets.first() else { return MayGo::Now(None) };
-    let verdict = rules::budget_verdict(budget, pod);
-    if matches!(verdict, BudgetVerdict::NoBudgetNeeded) {
-        return MayGo::Now(None);
-    }
-    if budgets.len() > 1 {
-        return two_budgets(&budgets);
-    }
-    match verdict {
-        BudgetVerdict::NoBudgetNeeded => MayGo::Now(None),
-        BudgetVerdict::Allows => {
-            if !pod.status.ready {
-                // A pod that is not Ready takes nothing from the allowance.
-                MayGo::Now(None)
-            } else if live.take_allowance(budget) {
-                MayGo::Now(Some(budget.key.clone()))
-            } else {
-                MayGo::Held(budget.clone())
-            }
-        }
-        BudgetVerdict::Busy | BudgetVerdict::ClearsAfterCordon(_) => MayGo::Held(budget.clone()),
-        BudgetVerdict::Never(proof) => match proof {
-            // Pods become healthy again, often within seconds; the drain's own time limit ends this wait.
-            BudgetProof::NothingHealthy => MayGo::Held(budget.clone()),
-            BudgetProof::Arithmetic { desired, expected } => MayGo::Never {
-                why: format!("disruption budget {} needs {desired} healthy pods of {expected}", budget.key),
-                advice: format!(
-                    "run it with {} replicas, or let budget {} allow a disruption",
-                    desired + 1,
-                    budget.key
-                ),
-            },
-            BudgetProof::SyncFailed => MayGo::Never {
-                why: format!("the disruption controller cannot count the pods of budget {}", budget.key),
-                advice: format!("see the conditions of budget {}", budget.key),
-            },
-            BudgetProof::NothingExpected => MayGo::Never {
-                why: format!("disruption budget {} covers only pods without a controller", budget.key),
-                advice: format!("let budget {} use a whole number for minAvailable", budget.key),
-            },
-            BudgetProof::NeitherField => MayGo::Never {
-                why: format!("disruption budget {} has neither minAvailable nor maxUnavailable", budget.key),
-                advice: format!("give budget {} one of the two", budget.key),
-            },
-        },
-    }
-}
-
-fn two_budgets(budgets: &[Budget]) -> MayGo {
-    let names: Vec<String> = budgets.iter().map(|budget| budget.key.to_string()).collect();
-    MayGo::Never {
-        why: format!(
-            "it is under more than one disruption budget ({}), which evictions do not support",
-            names.join(", ")
-        ),
-        advice: "let only one budget cover it".to_owned(),
-    }
+/// How one eviction is to be sent.
+struct Orders {
+    grace: Grace,
+    limit: Limit,
+    /// Whether the pod is looked at first, whatever its owner.
+    look: bool,
+    stopped: Arc<AtomicBool>,
 }
 
 /// Sends one eviction and understands its answer.
-async fn send(context: &StepContext, pod: &Pod, rule: DrainRule, stopped: &AtomicBool) -> Answer {
+async fn send(context: &StepContext, pod: &Pod, orders: &Orders) -> Answer {
     let cluster = &context.cluster;
+    let given_back = || orders.stopped.load(Ordering::SeqCst) || cluster.interrupt.is_requested();
+    let later = || Answer::Later { after: Duration::ZERO, wait: None };
     // A semaphore of ours is never closed.
-    let _place = cluster.evictions.acquire().await;
-    let given_back = || stopped.load(Ordering::SeqCst) || cluster.interrupt.is_requested();
+    let Ok(_place) = context.within(orders.limit, cluster.evictions.acquire()).await else { return later() };
     if given_back() {
-        return Answer::Later { after: Duration::ZERO, wait: None };
+        return later();
     }
     // These four make each pod under a name of its own; StatefulSets and many operators use names again.
     let unique = ["ReplicaSet", "ReplicationController", "Job", "DaemonSet"];
     let reused = pod.shape.owner.as_ref().is_none_or(|owner| !unique.contains(&&*owner.kind));
-    if reused {
+    if reused || orders.look {
         // Where names are used again, a stale uid is refused and still burns a disruption for two minutes: look first.
-        match cluster.acts.pod(&pod.key).await {
-            Ok(None) => return Answer::Gone,
-            Ok(Some(now)) if now.uid != pod.uid => return Answer::Gone,
-            Ok(Some(_)) => {}
-            Err(error) => {
+        match context.within(orders.limit, cluster.acts.pod(&pod.key)).await {
+            Err(_) => return if orders.look { Answer::Unread(Foreign::new("no answer in time")) } else { later() },
+            Ok(Ok(None)) => return Answer::Gone,
+            Ok(Ok(Some(now))) if now.uid != pod.uid => return Answer::Gone,
+            Ok(Ok(Some(now))) if orders.look && now.status.terminating => return Answer::Accepted(Vec::new()),
+            Ok(Ok(Some(_))) => {}
+            Ok(Err(error)) if orders.look => return Answer::Unread(error.message),
+            Ok(Err(error)) => {
                 let wait = Some(WaitFor::ApiServer(error.message));
                 return Answer::Later { after: THROTTLE_PAUSE, wait };
             }
         }
     }
     if given_back() {
-        return Answer::Later { after: Duration::ZERO, wait: None };
+        return later();
     }
-    let permit = match context.permit(Intent::Evict { pod: pod.key.clone(), uid: pod.uid.clone() }).await {
+    let intent = Intent::Evict { pod: pod.key.clone(), uid: pod.uid.clone() };
+    let permit = match context.permit(intent, orders.limit).await {
         Ok(permit) => permit,
+        Err(error) if error.is_interrupted() => return later(),
         Err(error) => return Answer::Fatal(error),
     };
-    let error = match cluster.acts.evict(permit, pod, rule.grace).await {
+    if given_back() {
+        return later();
+    }
+    let error = match cluster.acts.evict(permit, pod, orders.grace).await {
         Ok(eviction) => return Answer::Accepted(eviction.warnings),
         Err(error) => error,
     };
     match error {
+        // It may have been done; the pod itself tells. Nothing else is done with it before.
         ActError::Unclear { cause, .. } => match cluster.acts.pod(&pod.key).await {
             Ok(None) => Answer::Accepted(Vec::new()),
             Ok(Some(now)) if now.uid != pod.uid || now.status.terminating => Answer::Accepted(Vec::new()),
-            Ok(Some(_)) | Err(_) => {
-                Answer::Later { after: THROTTLE_PAUSE * 2, wait: Some(WaitFor::ApiServer(cause.message)) }
-            }
+            Ok(Some(_)) => Answer::Later { after: THROTTLE_PAUSE * 2, wait: Some(WaitFor::ApiServer(cause.message)) },
+            Err(error) => Answer::Unread(error.message),
         },
         ActError::Refused { ref refusal, .. } => match refusal {
             Refusal::NotFound => Answer::Gone,
@@ -568,6 +539,9 @@ async fn send(context: &StepContext, pod: &Pod, rule: DrainRule, stopped: &Atomi
                 after: retry_after.unwrap_or(THROTTLE_PAUSE * 5).min(LONGEST_PAUSE),
                 wait: Some(WaitFor::ApiServer(message.clone())),
             },
+            Refusal::Forbidden { message } if !context.is_denied_for_good() => {
+                Answer::Later { after: THROTTLE_PAUSE * 2, wait: Some(WaitFor::ApiServer(message.clone())) }
+            }
             Refusal::Forbidden { .. } => Answer::Fatal(
                 StepError::from_act(&error)
                     .advise("give this identity the right to create pods/eviction (deploy/ has the roles)"),

@@ -1,6 +1,8 @@
 //! One file per action: what it checks, what it does, what proves it, what ends it.
 
 mod adopt;
+mod allowance;
+mod arm;
 mod await_ready;
 mod cordon;
 mod drain;

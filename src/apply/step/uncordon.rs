@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use super::super::context::{StepContext, StepError};
+use super::super::context::{Limit, StepContext, StepError};
 use super::adopt;
-use super::cordon::pause;
 use crate::model::{Cordon, Foreign, LastReboot, Node, RunId};
 use crate::plan::{Outage, Why};
 use crate::provider::{ActError, RebootPodState, Refusal, UncordonWrite, clock};
@@ -27,10 +26,10 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
         adopt::end_reboot_pods(context).await?;
     }
     let since = clock::monotonic();
-    let until = since + TIMEOUT;
+    let limit = Limit::firm(since + TIMEOUT);
     let write = UncordonWrite { last_reboot: last_reboot(context) };
     loop {
-        let node = match context.read_node(until).await? {
+        let node = match context.read_node(limit).await? {
             Some(node) if node.uid == context.outage.uid => node,
             Some(_) | None => {
                 context.note("the node is gone, or another took its name: there is nothing to uncordon").await?;
@@ -56,20 +55,13 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
             // Somebody uncordoned it; our marks still have to go.
             None => {}
         }
-        let permit = context.permit(Intent::Uncordon).await?;
+        let permit = context.permit(Intent::Uncordon, limit).await?;
         match context.cluster.acts.uncordon(permit, &node, &write).await {
             Ok(node) => return prove(context, node),
-            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
-            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
-                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
-            }
-            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
-                pause(context, message.raw(), retry_after, since, until).await?;
-            }
-            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
-            Err(error) => return Err(StepError::from_act(&error)),
+            // Refused or not answered: the node, read again above, tells how it stands.
+            Err(error) => context.bear_act(&error, since, limit).await?,
         }
-        if clock::monotonic() >= until {
+        if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the node could not be uncordoned in time"));
         }
     }
@@ -120,21 +112,22 @@ pub(super) fn reason(outage: &Outage) -> Foreign {
 /// Deletes the reboot pod of a run and waits until it has ended, or is even `gone`.
 pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: bool) -> Result<(), StepError> {
     let since = clock::monotonic();
-    let until = since + POD_TIMEOUT;
+    let limit = Limit::firm(since + POD_TIMEOUT);
     let node = context.node_name();
     let mut told = false;
     loop {
-        match context.cluster.acts.reboot_pod(node, run).await {
+        match context.within(limit, context.cluster.acts.reboot_pod(node, run)).await? {
             Ok(RebootPodState::Absent) => return Ok(()),
             Ok(state) => {
                 let ended = matches!(state, RebootPodState::Ended(_));
                 if !told {
-                    let permit = context.permit(Intent::DeleteRebootPod).await?;
+                    let permit = context.permit(Intent::DeleteRebootPod, limit).await?;
                     match context.cluster.acts.delete_reboot_pod(permit, node, run).await {
                         Ok(()) | Err(ActError::Refused { refusal: Refusal::NotFound, .. }) => told = true,
+                        // The pod is read again above, and told again if it is still there.
                         Err(ActError::Unclear { .. }) => {}
                         Err(error @ ActError::Refused { .. }) => {
-                            if !ended && clock::monotonic() >= until {
+                            if !ended && clock::monotonic() >= limit.until {
                                 return Err(StepError::from_act(&error));
                             }
                         }
@@ -144,47 +137,40 @@ pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: boo
                     return Ok(());
                 }
             }
-            Err(error) => context.bear(&error, since, until).await?,
+            Err(error) => context.bear(&error, since, limit).await?,
         }
-        if clock::monotonic() >= until {
+        if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the reboot pod does not end, and might still fire")
                 .advise(format!(
                     "delete pod haulout-system/{} and, once it is gone, uncordon the node",
                     crate::model::reboot_pod_name(node, run)
                 )));
         }
-        context.waits(WaitFor::RebootPodToEnd, since, until).await?;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        context.waits(WaitFor::RebootPodToEnd, since, limit.until).await?;
+        context.rest(Duration::from_millis(300), limit).await?;
     }
 }
 
 /// The phases of a node whose cordon stays although its run is over, kept here with the rest of a node's end.
 pub(in crate::apply) async fn settle(context: &StepContext) -> Result<(), StepError> {
     let since = clock::monotonic();
-    let until = since + TIMEOUT;
+    let limit = Limit::firm(since + TIMEOUT);
     loop {
-        let node = context.same_node(until).await?;
+        let node = context.same_node(limit).await?;
         if !matches!(&node.cordon, Some(Cordon::Marked(mark)) if mark.run == context.cluster.run) {
             return Ok(());
         }
         let (cluster, node_name) = (context.id().cluster.clone(), context.node_name().clone());
-        let permit = context.permit(Intent::SettleCordon { cluster, node: node_name }).await?;
+        let permit = context.permit(Intent::SettleCordon { cluster, node: node_name }, limit).await?;
         match context.cluster.acts.settle_cordon(permit, &node).await {
             Ok(node) => {
                 context.cluster.live.read_node(node);
                 return Ok(());
             }
-            Err(ActError::Refused { refusal: Refusal::Conflict { .. }, .. }) => {}
-            Err(ActError::Refused { refusal: Refusal::Throttled { retry_after }, .. }) => {
-                pause(context, "the API server asked to slow down", retry_after, since, until).await?;
-            }
-            Err(ActError::Refused { refusal: Refusal::TryAgain { message, retry_after }, .. }) => {
-                pause(context, message.raw(), retry_after, since, until).await?;
-            }
-            Err(ActError::Unclear { cause, .. }) => context.bear(&cause, since, until).await?,
-            Err(error) => return Err(StepError::from_act(&error)),
+            // Refused or not answered: the node, read again above, tells how it stands.
+            Err(error) => context.bear_act(&error, since, limit).await?,
         }
-        if clock::monotonic() >= until {
+        if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the node's marks could not be settled in time"));
         }
     }

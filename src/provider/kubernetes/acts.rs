@@ -15,12 +15,12 @@ use super::wire;
 use crate::model::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,
     ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, ANNOTATION_RUN,
-    ANNOTATION_SCALE_DOWN_BEFORE, ANNOTATION_SCALE_DOWN_DISABLED, FIELD_MANAGER, Grace, MANAGED_NAMESPACE, Namespace,
-    Node, NodeName, Phase, Pod, ReportedReboot, RunId, reboot_pod_name,
+    ANNOTATION_SCALE_DOWN_BEFORE, ANNOTATION_SCALE_DOWN_DISABLED, FIELD_MANAGER, Foreign, Grace, MANAGED_NAMESPACE,
+    Namespace, Node, NodeName, Phase, Pod, ReportedReboot, RunId, Uid, reboot_pod_name,
 };
 use crate::provider::{
-    ActError, ClusterActs, CordonWrite, Eviction, NodeReports, Permit, ReadError, RebootPod, Refusal, ReportWrite,
-    UncordonWrite,
+    ActError, ClusterActs, CordonWrite, Eviction, NodeReports, Permit, ReadError, ReadErrorKind, RebootPod, Refusal,
+    ReportWrite, UncordonWrite,
 };
 
 /// RFC 7386: `null` takes a field away.
@@ -94,14 +94,42 @@ impl KubernetesCluster {
     /// Creates an object where it is missing. It is looked for first, because an identity that may not create it may
     /// well be one for which somebody else did.
     async fn ensure(&self, kind: &str, collection: String, body: Value) -> Result<bool, ActError> {
-        let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let found: Result<_, ReadError> =
             self.get(format!("{collection}/{name}"), &format!("read {kind} {name}")).await;
         if matches!(found, Ok(Some(_))) {
             return Ok(false);
         }
         let operation = format!("create {kind} {name}");
-        self.create(&operation, collection, body).await
+        let path = format!("{collection}/{name}");
+        match self.create(&operation, collection, body).await {
+            // It may have been made: the object itself tells.
+            Err(error @ ActError::Unclear { .. }) => match self.get(path, &format!("read {kind} {name}")).await {
+                Ok(Some(_)) => Ok(true),
+                Ok(None) | Err(_) => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
+    /// The UID of the reboot pod of a node and run, for telling it from another of the same name.
+    async fn reboot_pod_uid(&self, operation: &str, name: &str) -> Result<Uid, ActError> {
+        let refused = |refusal| ActError::Refused { operation: operation.to_owned(), refusal };
+        let path = format!("/api/v1/namespaces/{MANAGED_NAMESPACE}/pods/{name}");
+        let pod = self.get_as(path, operation.to_owned(), |pod: wire::Pod| Pod::try_from(pod)).await;
+        match pod {
+            Ok(Some(pod)) if pod.shape.ours => Ok(pod.uid),
+            Ok(Some(_)) => {
+                let message = Foreign::new("a pod of this name is there that haulout has not made");
+                Err(refused(Refusal::Invalid { status: 409, message }))
+            }
+            Ok(None) => Err(refused(Refusal::NotFound)),
+            // Nothing was sent that changes anything.
+            Err(error) if error.kind == ReadErrorKind::Forbidden => {
+                Err(refused(Refusal::Forbidden { message: error.message }))
+            }
+            Err(error) => Err(refused(Refusal::TryAgain { message: error.message, retry_after: error.retry_after })),
+        }
     }
 
     pub(super) async fn post_reboot_pod(
@@ -288,12 +316,18 @@ impl ClusterActs for KubernetesCluster {
 
     async fn delete_reboot_pod(&self, _permit: Permit, node: &NodeName, run: &RunId) -> Result<(), ActError> {
         let name = reboot_pod_name(node, run);
+        let operation = format!("delete the reboot pod of node {node}");
+        let uid = self.reboot_pod_uid(&operation, &name).await?;
         let change = Change {
-            operation: &format!("delete the reboot pod of node {node}"),
+            operation: &operation,
             method: Method::DELETE,
             target: Target::new(format!("/api/v1/namespaces/{MANAGED_NAMESPACE}/pods/{name}")),
             content_type: JSON,
-            body: json!({ "apiVersion": "v1", "kind": "DeleteOptions" }),
+            body: json!({
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": { "uid": uid.as_str() },
+            }),
             namespace: None,
         };
         self.change(change).await.map(|_| ())
@@ -320,6 +354,8 @@ impl NodeReports for KubernetesCluster {
             method: Method::PATCH,
             target: Target::new(format!("/api/v1/nodes/{node}")).with("fieldManager", AGENT_MANAGER),
             content_type: MERGE_PATCH,
+            // Without a guard: the agent is the only writer of these, and its boot id says which boot of which machine
+            // they are of, so that on any other Node of this name they count for nothing.
             body: report_patch(report),
             namespace: None,
         };

@@ -276,6 +276,33 @@ impl ClusterReads for KubernetesCluster {
         self.list(pod_listing(&scope), Pods::default())
     }
 
+    async fn unreadable_pods(&self, node: &NodeName) -> Result<Vec<Foreign>, ReadError> {
+        #[derive(Deserialize)]
+        struct List {
+            #[serde(default)]
+            items: Vec<serde_json::Value>,
+        }
+        // In JSON, of which even an object that makes no sense has a name that can be read.
+        let Listing { operation, target } = pod_listing(&PodScope::Node(node.clone()));
+        let answer = self
+            .transport
+            .ask(Method::GET, &target, JSON, None, READ_DEADLINE)
+            .await
+            .map_err(|lost| lost_read(&lost, &operation))?;
+        if let Some(failure) = Failure::of(&answer) {
+            return Err(failure.into_read(operation));
+        }
+        let list: List = serde_json::from_slice(&answer.body).map_err(|error| malformed(&operation, error))?;
+        let mut pods = Pods::default();
+        let unreadable = list.items.into_iter().filter_map(|item| {
+            let text = |key: &str| item.pointer(key).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+            let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+            let understood = wire::Pod::deserialize(item).is_ok_and(|pod| pods.take(pod).is_ok());
+            (!understood).then(|| Foreign::new(name))
+        });
+        Ok(unreadable.collect())
+    }
+
     fn budgets(&self) -> BoxStream<'_, Result<(Vec<Budget>, u32), ReadError>> {
         self.list(budget_listing(), Budgets)
     }

@@ -115,10 +115,15 @@ impl<K: Keyed> Follower<K> {
     /// One list and the watches that go on from it; `None` when nobody listens any more.
     async fn round(&mut self, make: &(impl Fn() -> K + Send + Sync)) -> Option<()> {
         let pages = Pages::new(self.transport.clone(), self.listing.clone(), make());
-        let (all, mut version) = match pages.all().await {
+        let (all, unreadable, mut version) = match pages.whole().await {
             Ok(list) => list,
             Err(error) => return self.fail(error).await,
         };
+        if unreadable > 0 {
+            // Said before the set, so that whoever takes the set knows that it is not whole.
+            let why = format!("{unreadable} of its objects cannot be understood");
+            self.send(Err(malformed(self.listing.operation.clone(), why))).await?;
+        }
         self.send(Ok(Followed::All(all))).await?;
         let mut kind = make();
         loop {

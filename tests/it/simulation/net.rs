@@ -337,9 +337,6 @@ impl ClusterReads for Net {
     }
 
     async fn reboot_pod(&self, node: &NodeName, run: &RunId) -> Result<RebootPodState, ReadError> {
-        if self.broken == Some(Broken::Patience) {
-            std::future::pending::<()>().await;
-        }
         self.read("read reboot pod", self.port.reboot_pod(node, run)).await
     }
 
@@ -385,6 +382,9 @@ macro_rules! owned {
 #[async_trait]
 impl ClusterActs for Net {
     async fn cordon(&self, permit: Permit, node: &Node, write: &CordonWrite) -> Result<Node, ActError> {
+        if self.broken == Some(Broken::Patience) {
+            std::future::pending::<()>().await;
+        }
         owned!(self => port, node, write);
         self.act("cordon", true, async move { port.cordon(permit, &node, &write).await }.boxed()).await
     }

@@ -103,12 +103,19 @@ impl<K: Kind> Pages<K> {
     }
 
     /// Reads the list to its end: the objects and the version of the list.
-    pub(super) async fn all(mut self) -> Result<(Vec<K::Model>, String), ReadError> {
-        let mut all = Vec::new();
+    pub(super) async fn all(self) -> Result<(Vec<K::Model>, String), ReadError> {
+        self.whole().await.map(|(all, _, version)| (all, version))
+    }
+
+    /// Reads the list to its end: the objects, how many could not be understood, and the version of the list.
+    pub(super) async fn whole(mut self) -> Result<(Vec<K::Model>, u32, String), ReadError> {
+        let (mut all, mut unreadable) = (Vec::new(), 0);
         while let Some(batch) = self.next().await {
-            all.extend(batch?.0);
+            let (good, bad) = batch?;
+            all.extend(good);
+            unreadable += bad;
         }
-        Ok((all, self.resource_version))
+        Ok((all, unreadable, self.resource_version))
     }
 
     async fn advance(&mut self) -> Result<Option<(Vec<K::Model>, u32)>, ReadError> {
