@@ -1,7 +1,8 @@
 //! A simulated cluster that people work with: a [`World`] with a clock, a place to save to, and an HTTP API.
 //!
 //! Its clock goes with the given one while somebody asks it something, and stands still in between: when it is opened
-//! again, every time in it is moved to now, so that nobody has grown older. Its `now` is therefore always that of the
+//! again, every time in it is moved to now, so that nobody has grown older; but for the lock of runs, whose holders live
+//! outside (see [`World::shift`]). Its `now` is therefore always that of the
 //! clock it was given, and everything that is compared with it (reports, leases, marks) can be planned with either.
 
 use std::io;

@@ -118,9 +118,9 @@ impl Store {
     }
 
     /// Rewrites every object in place, without new versions: only for moving the times of a cluster that stood still.
-    pub(super) fn rewrite(&mut self, change: impl Fn(&mut Value)) {
-        for object in self.objects.values_mut() {
-            change(Arc::make_mut(object));
+    pub(super) fn rewrite(&mut self, change: impl Fn(&Key, &mut Value)) {
+        for (key, object) in &mut self.objects {
+            change(key, Arc::make_mut(object));
         }
         self.log.clear();
         self.floor = self.version;

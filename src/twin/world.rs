@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::kind::{Key, Kind};
 use super::object::{Look, map, micro_stamp, set, stamp};
 use super::store::{Change, Store};
+use crate::model::{LEASE_NAME, MANAGED_NAMESPACE};
 
 /// How long things take in the simulated cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +255,11 @@ impl World {
     }
 
     /// Moves the whole cluster in time: nothing happens, nobody grows older, every time in it is another.
+    ///
+    /// The lock of runs alone does grow older. A run lives outside of the cluster, and whoever moves the cluster knows
+    /// that nobody was talking to it meanwhile: a lock that was held then is the lock of a run that has fallen silent,
+    /// and how long ago that was must show, or nobody could ever take it over. Towards the past it moves with the
+    /// rest, so that it is never renewed in the future.
     pub fn shift(&mut self, by: SignedDuration) {
         let move_by = |at: &mut Timestamp| *at = at.saturating_add(by).unwrap_or(*at);
         move_by(&mut self.now);
@@ -262,7 +268,11 @@ impl World {
         for machine in self.machines.values_mut() {
             machine.shift(by);
         }
-        self.store.rewrite(|object| shift_times(object, by));
+        self.store.rewrite(|key, object| {
+            if by.is_negative() || !is_lock_of_runs(key) {
+                shift_times(object, by);
+            }
+        });
     }
 
     /// A number that nobody can foresee but who knows the seed (splitmix64).
@@ -343,6 +353,11 @@ impl World {
 /// Whether anybody acts on changes of a kind.
 fn wakes(kind: Kind) -> bool {
     !matches!(kind, Kind::Lease | Kind::Event)
+}
+
+/// Whether an object is the Lease that lets one run act on the cluster.
+fn is_lock_of_runs(key: &Key) -> bool {
+    key.kind == Kind::Lease && key.namespace == MANAGED_NAMESPACE && key.name == LEASE_NAME
 }
 
 /// Moves every time in an object, those in haulout's own annotations too.

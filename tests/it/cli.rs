@@ -285,6 +285,60 @@ fn an_interrupt_brings_nodes_to_a_safe_end() {
     assert!(out(&plan).contains("node/node-a will be drained and rebooted"), "{}", out(&plan));
 }
 
+/// The Lease of runs in the saved state of the simulated cluster, once it names a holder.
+fn held_lock(scene: &Scene) -> Option<serde_json::Value> {
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(scene.path(".haulout/demo.json")).ok()?).ok()?;
+    let lease = state["objects"]
+        .as_array()?
+        .iter()
+        .find(|object| object["kind"] == "Lease" && object["metadata"]["namespace"] == "haulout-system")?;
+    lease["spec"]["holderIdentity"].is_string().then(|| lease.clone())
+}
+
+#[test]
+fn the_lock_of_a_killed_run_can_be_taken_after_its_silence() {
+    let scene = Scene::new();
+    let slow = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: default}\nspec:\n  replicas: 4\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n      annotations: {sim.haulout.dev/stops-after: \"60s\"}\n    spec:\n      terminationGracePeriodSeconds: 120\n      containers: [{name: main, image: web}]\n";
+    fs::write(scene.path("cluster.yaml"), format!("{NODES}---\n{slow}")).unwrap();
+    let quiet = || Stdio::from(fs::File::create(scene.path("stderr")).unwrap());
+    let mut killed = scene.command(&["apply", "--auto-approve"]).stdout(Stdio::null()).stderr(quiet()).spawn().unwrap();
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
+    for _ in 0..600 {
+        if held_lock(&scene).is_some() {
+            break;
+        }
+        pause();
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let lease = held_lock(&scene).expect("the run holds the lock");
+    let renewed: jiff::Timestamp = lease["spec"]["renewTime"].as_str().unwrap().parse().unwrap();
+    // A minute has not passed: refused, and the moment is the true one however often somebody looks.
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let output = scene.run(&["apply", "--auto-approve"]);
+        assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+        assert!(err(&output).contains(&format!("last renewed {renewed}")), "{renewed}: {}", err(&output));
+    }
+    // What a minute would do to it.
+    let state = fs::read_to_string(scene.path(".haulout/demo.json")).unwrap();
+    let minute_ago = (renewed - jiff::SignedDuration::from_secs(61)).strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let before = lease["spec"]["renewTime"].as_str().unwrap();
+    fs::write(scene.path(".haulout/demo.json"), state.replace(before, &minute_ago)).unwrap();
+    let mut waiting =
+        scene.command(&["apply", "--auto-approve"]).stdout(Stdio::null()).stderr(quiet()).spawn().unwrap();
+    let said = || fs::read_to_string(scene.path("stderr")).unwrap();
+    for _ in 0..600 {
+        if said().contains("fell silent") || waiting.try_wait().unwrap().is_some() {
+            break;
+        }
+        pause();
+    }
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    assert!(said().contains("fell silent; observing for 60s before taking it over"), "{}", said());
+}
+
 #[cfg(unix)]
 fn signal(id: u32) {
     let status = Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap();

@@ -306,6 +306,34 @@ async fn a_saved_cluster_goes_on_where_it_stood() {
 }
 
 #[tokio::test]
+async fn the_lock_of_a_dead_run_ages_while_the_cluster_stands_still() {
+    let lab = Lab::new(&nodes(1));
+    lab.post("/api/v1/namespaces", &json!({ "metadata": { "name": "haulout-system" } })).await;
+    let stamp =
+        |millis: i64| Timestamp::from_millisecond(millis).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/haulout-system/leases";
+    for name in ["haulout", "other"] {
+        let spec = json!({ "holderIdentity": "run", "leaseDurationSeconds": 60, "renewTime": stamp(START) });
+        let made = lab.post(leases, &json!({ "metadata": { "name": name }, "spec": spec })).await;
+        assert_eq!(made.code, 201);
+    }
+    let mut saved = lab.memory.state.lock().unwrap().clone().unwrap();
+    // However often it is opened, the silence of the run is that of the clock.
+    for at in [10_000, 50_000, 61_000] {
+        let lab = Lab::open(&nodes(1), 1, Some(&saved), START + at).unwrap();
+        let renewed = |lease: Answer| lease.body["spec"]["renewTime"].as_str().unwrap().to_owned();
+        assert_eq!(renewed(lab.get(&format!("{leases}/haulout")).await), stamp(START));
+        assert_eq!(renewed(lab.get(&format!("{leases}/other")).await), stamp(START + at));
+        saved = lab.sandbox.state().unwrap();
+    }
+    // A clock that was set back does not make the lock one of the future, which nobody could ever take.
+    let back = Lab::open(&nodes(1), 1, Some(&saved), START - 3_600_000).unwrap();
+    let lease = back.get(&format!("{leases}/haulout")).await.body;
+    let renewed: Timestamp = lease["spec"]["renewTime"].as_str().unwrap().parse().unwrap();
+    assert!(renewed <= back.sandbox.now(), "{renewed}");
+}
+
+#[tokio::test]
 async fn nothing_is_told_that_is_not_saved() {
     let lab = Lab::new(&nodes(1));
     lab.get("/api/v1/nodes").await;
