@@ -104,6 +104,11 @@ impl Failure {
         )
     }
 
+    /// A client that takes none of the forms in which there are answers.
+    pub(super) fn not_acceptable() -> Self {
+        Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json".to_owned())
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "InternalError", message.into())
     }

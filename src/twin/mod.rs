@@ -7,10 +7,12 @@
 //!
 //! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it.
 
+mod accept;
 mod actor;
 mod admit;
 mod api;
 mod deletion;
+mod discovery;
 mod evict;
 mod failure;
 mod file;
@@ -25,6 +27,7 @@ mod request;
 mod sandbox;
 mod select;
 mod store;
+mod table;
 mod view;
 mod watch;
 mod world;

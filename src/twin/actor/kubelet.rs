@@ -157,7 +157,7 @@ fn describe(node: &mut Value, boot_id: &str) {
         ("kernelVersion", "6.8.0-1021-sim".to_owned()),
         ("osImage", "Simulated Linux".to_owned()),
         ("containerRuntimeVersion", "containerd://2.1.4".to_owned()),
-        ("kubeletVersion", super::super::http::GIT_VERSION.to_owned()),
+        ("kubeletVersion", super::super::discovery::GIT_VERSION.to_owned()),
         ("kubeProxyVersion", String::new()),
         ("operatingSystem", "linux".to_owned()),
         ("architecture", "amd64".to_owned()),
