@@ -75,6 +75,9 @@ pub(super) enum Verb {
         after_help = "Examples:\n  haulout snapshot --cluster prod > prod.json\n  haulout plan --snapshot prod.json --now 2026-11-23T22:00:00Z"
     )]
     Snapshot(Snapshot),
+    /// Serve a simulated cluster on loopback, for kubectl and haulout
+    #[command(after_help = SANDBOX)]
+    Sandbox(Sandbox),
     /// What runs on nodes, in pods that haulout or deploy/ creates
     #[command(subcommand)]
     Node(Node),
@@ -199,6 +202,49 @@ pub(super) struct Snapshot {
     pub(super) cluster: Option<String>,
     #[command(flatten)]
     pub(super) reach: Reach,
+}
+
+const SANDBOX: &str = "\
+The kubeconfig, with the token without which nobody gets in, is printed to stdout, or written with --kubeconfig. What
+happens in the cluster is kept in .haulout/ beside the config or description, and goes on from there next time.
+
+What kubectl 1.37 can do with it:
+  get            as a table, -o wide, json, yaml, name, jsonpath; -l, --field-selector, -A, --watch; get all
+  describe       node and the others that it knows
+  cordon, uncordon, drain --ignore-daemonsets
+  delete         with its grace period; --wait
+  label, annotate, patch (strategic, merge, json), replace, edit
+  create, apply  of the kinds below, server-side too; --dry-run=server
+  wait, rollout status, taint, events, auth can-i, api-resources, version
+Kinds:
+  Node Pod Namespace Service ServiceAccount ConfigMap PersistentVolume PersistentVolumeClaim Event Deployment
+  ReplicaSet StatefulSet DaemonSet Job PodDisruptionBudget Lease StorageClass CSINode VolumeAttachment PriorityClass
+  CertificateSigningRequest Role RoleBinding ClusterRole ClusterRoleBinding (stored, not enforced)
+Anything else, such as logs, exec, scale or top, is answered with a 404 that names it.
+
+Examples:
+  haulout sandbox --kubeconfig demo.kubeconfig &       serve ./haulout.toml's simulated clusters, or ./cluster.toml
+  kubectl --kubeconfig demo.kubeconfig get nodes
+  haulout sandbox examples/quickstart/cluster.toml --ephemeral --port 16443 > demo.kubeconfig";
+
+#[derive(Debug, Args)]
+pub(super) struct Sandbox {
+    /// A description of a simulated cluster (cluster.toml), a config whose clusters are simulated, or a folder with
+    /// haulout.toml or else cluster.toml
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(super) path: PathBuf,
+    /// Only this cluster of the config; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Vec<String>,
+    /// The port on 127.0.0.1; default: one that is free
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Write the kubeconfig to this file, readable for you only, and not to stdout
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Begin anew and keep nothing: neither read nor write the state beside the config or description
+    #[arg(long)]
+    pub(super) ephemeral: bool,
 }
 
 #[derive(Debug, Subcommand)]

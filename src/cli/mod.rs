@@ -55,6 +55,7 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
         Verb::Plan(args) => block_on(verb::plan::run(args, output)),
         Verb::Apply(args) => block_on(verb::apply::run(args, output)),
         Verb::Snapshot(args) => block_on(verb::snapshot::run(args, output)),
+        Verb::Sandbox(args) => block_on(verb::sandbox::run(args, output)),
         Verb::Node(args) => block_on(verb::node::run(args, output)),
     }
 }

@@ -104,6 +104,10 @@ impl Failure {
         )
     }
 
+    pub(super) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized".to_owned())
+    }
+
     /// A client that takes none of the forms in which there are answers.
     pub(super) fn not_acceptable() -> Self {
         Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json".to_owned())

@@ -241,7 +241,7 @@ fn is_set(query: &Pairs, key: &str) -> bool {
     matches!(query.get(key).map(String::as_str), Some("true" | "1"))
 }
 
-fn encode(response: &Response) -> HttpResponse {
+pub(super) fn encode(response: &Response) -> HttpResponse {
     let mut http = HttpResponse::new(Body::from(response.body.to_string()));
     *http.status_mut() = StatusCode::from_u16(response.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = http.headers_mut();

@@ -8,6 +8,7 @@
 //! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it.
 
 mod accept;
+mod access;
 mod actor;
 mod admit;
 mod api;
@@ -26,17 +27,20 @@ mod path;
 mod request;
 mod sandbox;
 mod select;
+mod serve;
 mod store;
 mod table;
 mod view;
 mod watch;
 mod world;
 
+pub use access::{Access, AccessError, KubeconfigEntry, kubeconfig};
 pub use failure::Failure;
 pub use file::{SandboxFile, schema};
 pub use kind::{Key, Kind};
 pub use patch::PatchKind;
 pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
 pub use sandbox::{Clock, Sandbox, SandboxError, Store};
+pub use serve::serve;
 pub use store::Change;
 pub use world::{Delays, Unreadable, World};

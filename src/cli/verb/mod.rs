@@ -4,6 +4,7 @@ pub(super) mod apply;
 pub(super) mod fmt;
 pub(super) mod node;
 pub(super) mod plan;
+pub(super) mod sandbox;
 pub(super) mod schema;
 pub(super) mod snapshot;
 pub(super) mod validate;
