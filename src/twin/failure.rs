@@ -100,7 +100,10 @@ impl Failure {
         Self::new(
             415,
             "UnsupportedMediaType",
-            format!("the body of the request was in an unknown format: {given}; the simulated cluster reads JSON"),
+            format!(
+                "the body of the request was in an unknown format: {given}; the simulated cluster reads JSON and YAML: \
+                 with kubectl create, add --dry-run=client -o yaml | kubectl apply -f -"
+            ),
         )
     }
 
