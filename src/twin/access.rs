@@ -153,7 +153,7 @@ pub fn kubeconfig(entries: &[KubeconfigEntry]) -> Secret {
     }
     text.push_str("users:\n");
     for entry in entries {
-        text.push_str(&format!("- name: {}\n  user:\n    token: {}\n", entry.name, entry.token.expose()));
+        text.push_str(&format!("- name: {}\n  user:\n    token: \"{}\"\n", entry.name, entry.token.expose()));
     }
     text.push_str("contexts:\n");
     for entry in entries {

@@ -10,6 +10,7 @@ mod cluster;
 mod drain;
 mod reads;
 mod rolling;
+mod sandbox;
 mod scene;
 mod thin;
 mod watcher;
@@ -25,6 +26,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
+    ("kubectl_works_on_a_sandbox", sandbox::kubectl_works_on_a_sandbox),
+    ("a_sandbox_prints_what_the_real_server_prints", sandbox::a_sandbox_prints_what_the_real_server_prints),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 
