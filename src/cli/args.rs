@@ -205,27 +205,31 @@ pub(super) struct Snapshot {
 }
 
 const SANDBOX: &str = "\
-The kubeconfig, with the token without which nobody gets in, is printed to stdout, or written with --kubeconfig. What
-happens in the cluster is kept in .haulout/ beside the config or description, and goes on from there next time.
+The kubeconfig, with the token without which nobody gets in, is printed to stdout, or written with
+--kubeconfig. What happens in the cluster is kept in .haulout/ beside the config or description,
+and goes on from there next time.
 
 What kubectl 1.37 can do with it:
-  get            as a table, -o wide, json, yaml, name, jsonpath; -l, --field-selector, -A, --watch; get all
-  describe       node and the others that it knows
-  cordon, uncordon, drain --ignore-daemonsets
-  delete         with its grace period; --wait
-  label, annotate, patch (strategic, merge, json), replace, edit
-  create, apply  of the kinds below, server-side too; --dry-run=server
-  wait, rollout status, taint, events, auth can-i, api-resources, version
+  get        as a table, -o wide, json, yaml, name, jsonpath; -l, --field-selector, -A, --watch
+  describe   node, pod and the others below
+  cordon, uncordon, drain --ignore-daemonsets, taint
+  label, annotate, patch (strategic, merge, json), replace -f
+  apply -f   also --server-side and --dry-run=server; create -f; delete, which waits
+  wait, rollout status, events, auth can-i, api-resources, version
 Kinds:
-  Node Pod Namespace Service ServiceAccount ConfigMap PersistentVolume PersistentVolumeClaim Event Deployment
-  ReplicaSet StatefulSet DaemonSet Job PodDisruptionBudget Lease StorageClass CSINode VolumeAttachment PriorityClass
-  CertificateSigningRequest Role RoleBinding ClusterRole ClusterRoleBinding (stored, not enforced)
-Anything else, such as logs, exec, scale or top, is answered with a 404 that names it.
+  Node Pod Namespace Service ServiceAccount ConfigMap Event Lease Deployment ReplicaSet
+  StatefulSet DaemonSet Job PodDisruptionBudget PriorityClass PersistentVolume
+  PersistentVolumeClaim StorageClass CSINode VolumeAttachment CertificateSigningRequest
+  Role RoleBinding ClusterRole ClusterRoleBinding (stored, not enforced)
+Anything else, such as logs, exec or scale, is answered with a 404 that names it. Fields that
+nothing in the cluster reads are kept and not checked. Commands that send protobuf (create
+deployment and its like) are refused, saying what to do:
+  kubectl create ... --dry-run=client -o yaml | kubectl apply -f -
 
 Examples:
-  haulout sandbox --kubeconfig demo.kubeconfig &       serve ./haulout.toml's simulated clusters, or ./cluster.toml
+  haulout sandbox --kubeconfig demo.kubeconfig &    the simulated clusters of ./haulout.toml
   kubectl --kubeconfig demo.kubeconfig get nodes
-  haulout sandbox examples/quickstart/cluster.toml --ephemeral --port 16443 > demo.kubeconfig";
+  haulout sandbox cluster.toml --ephemeral --port 16443 > demo.kubeconfig";
 
 #[derive(Debug, Args)]
 pub(super) struct Sandbox {

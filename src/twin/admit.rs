@@ -132,8 +132,19 @@ impl World {
                     }
                 }
             }
-            Kind::PersistentVolume => set(object, "/status/phase", "Available"),
+            Kind::PersistentVolume => {
+                set(object, "/status/phase", "Available");
+                otherwise(object, "/spec/persistentVolumeReclaimPolicy", "Retain");
+                otherwise(object, "/spec/volumeMode", "Filesystem");
+            }
+            Kind::StorageClass => {
+                otherwise(object, "/reclaimPolicy", "Delete");
+                otherwise(object, "/volumeBindingMode", "Immediate");
+            }
+            // Without it kubectl does not survive describing one.
+            Kind::PriorityClass => otherwise(object, "/preemptionPolicy", "PreemptLowerPriority"),
             Kind::PersistentVolumeClaim => {
+                otherwise(object, "/spec/volumeMode", "Filesystem");
                 let phase = if object.text("/spec/volumeName").is_empty() { "Pending" } else { "Bound" };
                 set(object, "/status/phase", phase);
             }

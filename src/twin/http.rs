@@ -1,9 +1,11 @@
 //! The Kubernetes API over HTTP, as far as the simulated cluster serves it.
 //!
-//! Served, in JSON: the kinds of [`Kind::ALL`] with GET, list (selectors, paging), watch (bookmarks, resume), POST, PUT,
-//! PATCH (merge, strategic, JSON, plain apply) and DELETE, their `status`, and `pods/eviction`; `/version`, `/readyz`
-//! and its like, discovery, and SelfSubjectAccessReview, which allows everything. Roles are stored and not enforced.
-//! Anything else answers 404 and is named.
+//! Served, in JSON: the kinds of [`Kind::ALL`] with GET, list (selectors, paging), watch (bookmarks, resume), all three
+//! also as the server's tables, POST, PUT, PATCH (merge, strategic, JSON, plain apply) and DELETE, their `status`, and
+//! `pods/eviction`; `/version`, `/readyz` and its like, discovery in many answers and in one, of the schema what
+//! `kubectl apply` looks for, and SelfSubjectAccessReview, which allows everything. Roles are stored and not enforced.
+//! Anything else answers 404 and is named. What that makes of kubectl is listed by `haulout sandbox --help`, and held
+//! by `tests/real/sandbox.rs`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -181,6 +181,9 @@ pub(crate) fn kubectl_with(kubeconfig: &Path, arguments: &[&str], input: Option<
         .arg("kubectl")
         .arg("--kubeconfig")
         .arg(kubeconfig)
+        // What kubectl remembers it files under the port, which another server may have had a while ago.
+        .arg("--cache-dir")
+        .arg(kubeconfig.with_file_name("kubectl-cache"))
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

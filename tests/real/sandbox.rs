@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use haulout::twin::Kind;
 use libtest_mimic::Failed;
 use tempfile::TempDir;
 
@@ -105,6 +106,7 @@ pub(crate) fn kubectl_works_on_a_sandbox() -> Result<(), Failed> {
     let served = Served::start(&format!("{}{}", nodes(), workloads()))?;
     reading(&served)?;
     writing(&served)?;
+    every_kind(&served)?;
     watching(&served)?;
     draining(&served)?;
     for (what, path) in [
@@ -214,6 +216,180 @@ fn writing(served: &Served) -> Result<(), Failed> {
         if !said.contains(expected) {
             return Err(format!("kubectl {arguments:?}: {expected:?} is not in\n{said}").into());
         }
+    }
+    Ok(())
+}
+
+/// One object of each kind that the sandbox has and `workloads` has not.
+const OTHERS: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: others}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: other-node}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: other-pod, namespace: others}
+spec: {containers: [{name: main, image: example.invalid/app}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other-service, namespace: others}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: other-account, namespace: others}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other-map, namespace: others}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: other-volume}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], csi: {driver: csi.example.invalid, volumeHandle: h}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: other-claim, namespace: others}
+spec: {accessModes: [ReadWriteOnce], volumeName: other-volume, resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: Event
+metadata: {name: other-event, namespace: others}
+involvedObject: {kind: Pod, name: other-pod, namespace: others}
+reason: Other
+type: Normal
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: other-deployment, namespace: others}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: other}}
+  template: {metadata: {labels: {app: other}}, spec: {containers: [{name: main, image: example.invalid/app}]}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: other-replicas, namespace: others}
+spec:
+  selector: {matchLabels: {app: replicas}}
+  template: {metadata: {labels: {app: replicas}}, spec: {containers: [{name: main, image: example.invalid/app}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: other-set, namespace: others}
+spec:
+  serviceName: other
+  selector: {matchLabels: {app: set}}
+  template: {metadata: {labels: {app: set}}, spec: {containers: [{name: main, image: example.invalid/app}]}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: other-daemon, namespace: others}
+spec:
+  selector: {matchLabels: {app: daemon}}
+  template: {metadata: {labels: {app: daemon}}, spec: {containers: [{name: main, image: example.invalid/app}]}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: other-job, namespace: others}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: example.invalid/app}]}}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: other-budget, namespace: others}
+spec: {minAvailable: 1, selector: {matchLabels: {app: set}}}
+---
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: other-lease, namespace: others}
+spec: {holderIdentity: somebody}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: other-class}
+provisioner: csi.example.invalid
+---
+apiVersion: storage.k8s.io/v1
+kind: CSINode
+metadata: {name: other-csi}
+spec: {drivers: [{name: csi.example.invalid, nodeID: other}]}
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttachment
+metadata: {name: other-attachment}
+spec: {attacher: csi.example.invalid, nodeName: node-a, source: {persistentVolumeName: other-volume}}
+---
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: other-request}
+spec: {signerName: example.invalid/signer, request: bm90aGluZw==, usages: [client auth]}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: other-priority}
+value: 7
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: other-role, namespace: others}
+rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: other-binding, namespace: others}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: other-role}
+subjects: [{kind: ServiceAccount, name: other-account, namespace: others}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: other-cluster-role}
+rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: other-cluster-binding}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: other-cluster-role}
+subjects: [{kind: Group, apiGroup: rbac.authorization.k8s.io, name: somebodies}]
+";
+
+/// Every kind is applied, printed, described, changed and deleted.
+fn every_kind(served: &Served) -> Result<(), Failed> {
+    let applied = served.fed(&["apply", "-f", "-"], Some(OTHERS))?;
+    let again = served.fed(&["apply", "-f", "-"], Some(OTHERS))?;
+    for kind in Kind::ALL {
+        let dot = if kind.group().is_empty() { String::new() } else { format!(".{}", kind.group()) };
+        let prefix = format!("{}{dot}/", kind.name().to_lowercase());
+        let Some(name) = applied.lines().find_map(|line| line.strip_prefix(&prefix)?.strip_suffix(" created")) else {
+            return Err(format!("no {prefix} was applied:\n{applied}").into());
+        };
+        // kubectl always sends the selector of a budget again, to any server.
+        let known = if *kind == Kind::PodDisruptionBudget { "configured" } else { "unchanged" };
+        if !again.contains(&format!("{prefix}{name} {known}")) {
+            return Err(format!("{prefix}{name} is changed by applying it again:\n{again}").into());
+        }
+        let object = format!("{prefix}{name}");
+        for what in [
+            format!("get -n others {object} -o wide"),
+            format!("describe -n others {object}"),
+            format!("label -n others {object} example.invalid/a=b"),
+        ] {
+            // To describe a request kubectl reads it, and this one is none.
+            if *kind != Kind::CertificateSigningRequest || !what.starts_with("describe") {
+                served.says(&what, name)?;
+            }
+        }
+        served.says(&format!("get {} -A -l example.invalid/a=b -o name", kind.resource()), &object)?;
+    }
+    // The namespace, which comes first, takes along what is in it.
+    served.fed(&["delete", "-f", "-", "--ignore-not-found", "--timeout=60s"], Some(OTHERS))?;
+    for kind in Kind::ALL {
+        served.says(&format!("get {} -A -l example.invalid/a=b", kind.resource()), "No resources found")?;
     }
     Ok(())
 }
