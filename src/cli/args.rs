@@ -104,6 +104,9 @@ pub(super) enum Verb {
         after_help = "Examples:\n  haulout doctor\n  haulout doctor --for plan       for an identity that only plans, such as that of a pull request's pipeline\n\nExit codes: 0 no problem found, 1 at least one"
     )]
     Doctor(Doctor),
+    /// Serve a simulated cluster on loopback, for kubectl and haulout
+    #[command(after_help = SANDBOX)]
+    Sandbox(Sandbox),
     /// What runs on nodes, in pods that haulout or deploy/ creates
     #[command(subcommand)]
     Node(Node),
@@ -327,6 +330,53 @@ pub(super) enum Purpose {
     Plan,
     /// To plan and to apply
     Apply,
+}
+
+const SANDBOX: &str = "\
+The kubeconfig, with the token without which nobody gets in, is printed to stdout, or written with
+--kubeconfig. What happens in the cluster is kept in .haulout/ beside the config or description,
+and goes on from there next time.
+
+What kubectl 1.37 can do with it:
+  get        as a table, -o wide, json, yaml, name, jsonpath; -l, --field-selector, -A, --watch
+  describe   node, pod and the others below
+  cordon, uncordon, drain --ignore-daemonsets, taint
+  label, annotate, patch (strategic, merge, json), replace -f
+  apply -f   also --server-side and --dry-run=server; create -f; delete, which waits
+  wait, rollout status, events, auth can-i, api-resources, version
+Kinds:
+  Node Pod Namespace Service ServiceAccount ConfigMap Event Lease Deployment ReplicaSet
+  StatefulSet DaemonSet Job PodDisruptionBudget PriorityClass PersistentVolume
+  PersistentVolumeClaim StorageClass CSINode VolumeAttachment CertificateSigningRequest
+  Role RoleBinding ClusterRole ClusterRoleBinding (stored, not enforced)
+Anything else, such as logs, exec or scale, is answered with a 404 that names it. Fields that
+nothing in the cluster reads are kept and not checked. Commands that send protobuf (create
+deployment and its like) are refused, saying what to do:
+  kubectl create ... --dry-run=client -o yaml | kubectl apply -f -
+
+Examples:
+  haulout sandbox --kubeconfig demo.kubeconfig &    the simulated clusters of ./haulout.toml
+  kubectl --kubeconfig demo.kubeconfig get nodes
+  haulout sandbox cluster.toml --ephemeral --port 16443 > demo.kubeconfig";
+
+#[derive(Debug, Args)]
+pub(super) struct Sandbox {
+    /// A description of a simulated cluster (cluster.toml), a config whose clusters are simulated, or a folder with
+    /// haulout.toml or else cluster.toml
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(super) path: PathBuf,
+    /// Only this cluster of the config; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Vec<String>,
+    /// The port on 127.0.0.1; default: one that is free
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Write the kubeconfig to this file, readable for you only, and not to stdout
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Begin anew and keep nothing: neither read nor write the state beside the config or description
+    #[arg(long)]
+    pub(super) ephemeral: bool,
 }
 
 #[derive(Debug, Subcommand)]

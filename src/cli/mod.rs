@@ -60,6 +60,7 @@ fn dispatch(verb: &Verb, output: &Output) -> Result<Exit, Failure> {
         Verb::Status(args) => block_on(verb::status::run(args, output)),
         Verb::Snapshot(args) => block_on(verb::snapshot::run(args, output)),
         Verb::Doctor(args) => block_on(verb::doctor::run(args, output)),
+        Verb::Sandbox(args) => block_on(verb::sandbox::run(args, output)),
         Verb::Node(args) => block_on(verb::node::run(args, output)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The state lies in `.haulout/NAME.json` beside the config, so that plan, apply and plan again behave as on a real
 //! cluster. It is written before each answer: killing this process kills the cluster too, and what was told must stay
-//! true.
+//! true. `haulout sandbox` keeps a cluster that has no config in the same way beside its description, or nowhere.
 
 use std::fs::File;
 use std::io;
@@ -24,10 +24,35 @@ const STATE_MAX: u64 = 512 << 20;
 /// A simulated cluster that is running. While it does, no other process may open it.
 pub(super) struct Running {
     sandbox: Sandbox,
-    _lock: File,
+    /// None where nothing of it is kept, so that nobody else can have it.
+    _lock: Option<File>,
+}
+
+/// Where a simulated cluster is described, and where its state is kept.
+pub(super) struct Place<'a> {
+    /// The folder that paths start from, and that has `.haulout/`.
+    pub(super) folder: &'a Path,
+    /// What it is called.
+    pub(super) name: &'a ClusterName,
+    /// Its description, from the folder.
+    pub(super) file: &'a Path,
+    /// Whether its state is kept at all.
+    pub(super) kept: bool,
+}
+
+impl Place<'_> {
+    /// The file of its state, where it is kept.
+    pub(super) fn state_file(&self) -> Option<PathBuf> {
+        self.kept.then(|| self.folder.join(".haulout").join(format!("{}.json", self.name)))
+    }
 }
 
 impl Running {
+    /// The cluster.
+    pub(super) fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// Its API.
     pub(super) fn router(&self) -> axum::Router {
         self.sandbox.router()
@@ -81,12 +106,22 @@ pub(super) fn check(folder: &Path, name: &ClusterName, file: &Path) -> Vec<Failu
     failures
 }
 
-/// Opens the simulated cluster that `file` describes; all paths start from the folder of the config.
+/// Opens the simulated cluster that a config names; all paths start from the folder of the config.
 pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Output) -> Result<Running, Failure> {
+    open_at(&Place { folder, name, file, kept: true }, output)
+}
+
+/// Opens a simulated cluster.
+pub(super) fn open_at(place: &Place<'_>, output: &Output) -> Result<Running, Failure> {
+    let Place { folder, name, file, .. } = place;
     let (description, manifests) = describe(folder, name, file)?;
     let manifests = manifests.into_iter().collect::<Result<Vec<_>, Failure>>()?;
 
-    let kept = folder.join(".haulout");
+    let Some(state_file) = place.state_file() else {
+        let sandbox = Sandbox::open(&description, &manifests, None, Arc::new(clock::now), Arc::new(Nowhere))?;
+        return Ok(Running { sandbox, _lock: None });
+    };
+    let kept = state_file.parent().unwrap_or(folder);
     let shown = sanitise(&kept.display().to_string()).to_string();
     let failed = |error: &io::Error| {
         Failure::io(
@@ -95,7 +130,7 @@ pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Outp
             "make the folder of the config writable, or copy the config elsewhere",
         )
     };
-    std::fs::create_dir_all(&kept).map_err(|error| failed(&error))?;
+    std::fs::create_dir_all(kept).map_err(|error| failed(&error))?;
     let lock = File::create(kept.join(format!("{name}.lock"))).map_err(|error| failed(&error))?;
     if let Err(error) = lock.try_lock() {
         return Err(match error {
@@ -106,7 +141,6 @@ pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Outp
             std::fs::TryLockError::Error(error) => failed(&error),
         });
     }
-    let state_file = kept.join(format!("{name}.json"));
     let shown = sanitise(&state_file.display().to_string()).to_string();
     let state = if state_file.exists() {
         Some(load::read(&state_file, "simulated cluster's state", STATE_MAX, "it was deleted just now; try again")?)
@@ -131,7 +165,7 @@ pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Outp
         ));
         output.say(&format!("{} delete {shown} to start it anew", style.hint("hint:")));
     }
-    Ok(Running { sandbox, _lock: lock })
+    Ok(Running { sandbox, _lock: Some(lock) })
 }
 
 fn text(path: &Path, what: &str, missing: &str) -> Result<String, Failure> {
@@ -153,5 +187,14 @@ impl Store for StateFile {
         // power cut.
         std::fs::write(&self.next, state)?;
         std::fs::rename(&self.next, &self.path)
+    }
+}
+
+/// Keeps nothing: the cluster ends with its process.
+struct Nowhere;
+
+impl Store for Nowhere {
+    fn save(&self, _state: &[u8]) -> io::Result<()> {
+        Ok(())
     }
 }

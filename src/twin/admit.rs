@@ -105,7 +105,15 @@ impl World {
                 otherwise(object, "/spec/parallelism", 1);
                 otherwise(object, "/spec/completions", 1);
                 otherwise(object, "/spec/template/spec/restartPolicy", "Never");
+                if !object.flag("/spec/manualSelector") {
+                    let uid = object.uid().to_owned();
+                    for path in ["/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+                        let labels = super::object::map(super::object::place(object, path));
+                        labels.insert("batch.kubernetes.io/controller-uid".to_owned(), uid.as_str().into());
+                    }
+                }
             }
+            Kind::Service => fill_in_service(object),
             Kind::Node => {
                 drop_false_cordon(object);
                 let name = object.name().to_owned();
@@ -117,9 +125,26 @@ impl World {
                 ] {
                     labels.entry(key).or_insert_with(|| value.into());
                 }
+                // The names that these labels had once are kept up by a controller; pods still ask for them.
+                for name in ["os", "arch"] {
+                    if let Some(value) = labels.get(&format!("kubernetes.io/{name}")).cloned() {
+                        labels.entry(format!("beta.kubernetes.io/{name}")).or_insert(value);
+                    }
+                }
             }
-            Kind::PersistentVolume => set(object, "/status/phase", "Available"),
+            Kind::PersistentVolume => {
+                set(object, "/status/phase", "Available");
+                otherwise(object, "/spec/persistentVolumeReclaimPolicy", "Retain");
+                otherwise(object, "/spec/volumeMode", "Filesystem");
+            }
+            Kind::StorageClass => {
+                otherwise(object, "/reclaimPolicy", "Delete");
+                otherwise(object, "/volumeBindingMode", "Immediate");
+            }
+            // Without it kubectl does not survive describing one.
+            Kind::PriorityClass => otherwise(object, "/preemptionPolicy", "PreemptLowerPriority"),
             Kind::PersistentVolumeClaim => {
+                otherwise(object, "/spec/volumeMode", "Filesystem");
                 let phase = if object.text("/spec/volumeName").is_empty() { "Pending" } else { "Bound" };
                 set(object, "/status/phase", phase);
             }
@@ -138,6 +163,24 @@ pub(super) fn drop_false_cordon(node: &mut Value) {
 fn otherwise(object: &mut Value, path: &str, value: impl Into<Value>) {
     if object.at(path).is_null() {
         set(object, path, value);
+    }
+}
+
+fn fill_in_service(service: &mut Value) {
+    otherwise(service, "/spec/type", "ClusterIP");
+    otherwise(service, "/spec/sessionAffinity", "None");
+    if service.text("/spec/type") != "ExternalName" && service.text("/spec/clusterIP").is_empty() {
+        let hash = super::object::hash(service.uid());
+        let address = format!("10.{}.{}.{}", 96 + (hash & 0xf), (hash >> 8) & 0xff, (hash >> 16) & 0xff);
+        set(service, "/spec/clusterIPs", json!([address]));
+        set(service, "/spec/clusterIP", address);
+    }
+    if let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) {
+        for port in ports {
+            otherwise(port, "/protocol", "TCP");
+            let number = port.at("/port").clone();
+            otherwise(port, "/targetPort", number);
+        }
     }
 }
 

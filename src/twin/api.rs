@@ -214,6 +214,11 @@ impl World {
         if kind == Kind::Node {
             drop_false_cordon(&mut object);
         }
+        if kind == Kind::Service && object.text("/spec/clusterIP").is_empty() {
+            // The address that a Service was given stays its own where a client sends it without.
+            keep(&mut object, known, "/spec/clusterIP");
+            keep(&mut object, known, "/spec/clusterIPs");
+        }
         for part in ["/metadata/annotations", "/metadata/labels", "/metadata/finalizers"] {
             let empty = match object.at(part) {
                 Value::Object(map) => map.is_empty(),

@@ -100,8 +100,20 @@ impl Failure {
         Self::new(
             415,
             "UnsupportedMediaType",
-            format!("the body of the request was in an unknown format: {given}; the simulated cluster reads JSON"),
+            format!(
+                "the body of the request was in an unknown format: {given}; the simulated cluster reads JSON and YAML: \
+                 with kubectl create, add --dry-run=client -o yaml | kubectl apply -f -"
+            ),
         )
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized".to_owned())
+    }
+
+    /// A client that takes none of the forms in which there are answers.
+    pub(super) fn not_acceptable() -> Self {
+        Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json".to_owned())
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {

@@ -1,9 +1,11 @@
 //! The Kubernetes API over HTTP, as far as the simulated cluster serves it.
 //!
-//! Served, in JSON: the kinds of [`Kind::ALL`] with GET, list (selectors, paging), watch (bookmarks, resume), POST, PUT,
-//! PATCH (merge, strategic, JSON, plain apply) and DELETE, their `status`, and `pods/eviction`; `/version`, `/readyz`
-//! and its like, discovery, and SelfSubjectAccessReview, which allows everything. Roles are stored and not enforced.
-//! Anything else answers 404 and is named.
+//! Served, in JSON: the kinds of [`Kind::ALL`] with GET, list (selectors, paging), watch (bookmarks, resume), all three
+//! also as the server's tables, POST, PUT, PATCH (merge, strategic, JSON, plain apply) and DELETE, their `status`, and
+//! `pods/eviction`; `/version`, `/readyz` and its like, discovery in many answers and in one, of the schema what
+//! `kubectl apply` looks for, and SelfSubjectAccessReview, which allows everything. Roles are stored and not enforced.
+//! Anything else answers 404 and is named. What that makes of kubectl is listed by `haulout sandbox --help`, and held
+//! by `tests/real/sandbox.rs`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,20 +17,24 @@ use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response as HttpResponse;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::accept::{self, Form};
+use super::discovery;
 use super::failure::Failure;
 use super::kind::Kind;
 use super::manifest::{DEPTH_MAX, depth, options as yaml_options};
-use super::object::set;
+use super::object::{Look, set};
 use super::patch::PatchKind;
 use super::path::Target;
 use super::request::{Filter, Options, Request, Response, Validation, Verb};
 use super::sandbox::Sandbox;
+use super::table::{Include, table};
 use super::watch::Watch;
 
-/// The version that the simulated cluster says it is: the one whose answers it gives.
-pub(super) const GIT_VERSION: &str = "v1.37.2";
+/// What the answer of all groups at once calls itself.
+const EVERYTHING: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// The largest body of a request, as of the real server.
 const BODY_MAX: usize = 3 << 20;
 /// How often a watch on which nothing happens says so.
@@ -75,10 +81,16 @@ async fn handle(
         .map_err(|error| Failure::bad_request(format!("the query cannot be read: {error}")))?;
     let query: Pairs = query.into_iter().collect();
     let get = *method == Method::GET;
+    let form = accept::form(headers)?;
     let (kind, namespace, name, subresource) = match target {
         Target::Resource { kind, namespace, name, subresource } => (kind, namespace, name, subresource),
         Target::AccessReview if *method == Method::POST => {
-            let mut review = parse(headers, &read(body).await?, false)?;
+            // What is asked makes no difference, so that it need not be understood: kubectl asks in protobuf.
+            let mut review = if content_type(headers) == "application/vnd.kubernetes.protobuf" {
+                json!({ "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {} })
+            } else {
+                parse(headers, &read(body).await?, false)?
+            };
             set(
                 &mut review,
                 "/status",
@@ -87,18 +99,34 @@ async fn handle(
             return Ok(encode(&Response::new(201, review)));
         }
         Target::Health if get => return Ok(text("ok")),
-        Target::Version if get => return Ok(encode(&Response::new(200, version()))),
-        Target::Groups { core } if get => return Ok(encode(&Response::new(200, groups(core)))),
-        Target::Resources { group, version } if get => {
-            return Ok(encode(&Response::new(200, resources(&group, &version))));
+        Target::Version if get => return Ok(found(discovery::version())),
+        Target::Groups { core } if get && form == Form::Everything => {
+            let mut http = found(discovery::everything(core));
+            http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVERYTHING));
+            return Ok(http);
         }
-        Target::Health | Target::Version | Target::Groups { .. } | Target::Resources { .. } | Target::AccessReview => {
-            return Err(Failure::method_not_allowed(method.as_str(), path));
-        }
+        Target::Groups { core } if get => return Ok(found(discovery::groups(core))),
+        Target::Resources { group, version } if get => return Ok(found(discovery::resources(&group, &version))),
+        Target::Schemas if get => return Ok(found(discovery::schemas())),
+        Target::SchemaOf { group, version } if get => return Ok(found(discovery::schema_of(&group, &version))),
+        Target::Health
+        | Target::Version
+        | Target::Groups { .. }
+        | Target::Resources { .. }
+        | Target::Schemas
+        | Target::SchemaOf { .. }
+        | Target::AccessReview => return Err(Failure::method_not_allowed(method.as_str(), path)),
+    };
+    let include = match (form, of(&query, "includeObject").as_str()) {
+        (Form::Table, "None") => Some(Include::Nothing),
+        (Form::Table, "Object") => Some(Include::Object),
+        (Form::Table, _) => Some(Include::Metadata),
+        (Form::Plain | Form::Everything, _) => None,
     };
     let filter = Filter { labels: of(&query, "labelSelector"), fields: of(&query, "fieldSelector") };
     if get && name.is_none() && is_set(&query, "watch") {
-        return watch(sandbox, kind, namespace.as_deref(), &filter, &query);
+        let rows = include.map(|include| Rows { kind, include, headers: true });
+        return watch(sandbox, kind, namespace.as_deref(), &filter, &query, rows);
     }
     let verb = match (method.as_str(), &name) {
         ("GET", Some(_)) => Verb::Get,
@@ -137,7 +165,18 @@ async fn handle(
         options.dry_run = true;
     }
     let request = Request { kind, namespace, name, subresource, verb, options };
-    Ok(encode(&sandbox.apply(&request)))
+    let mut response = sandbox.apply(&request);
+    if let Some(include) = include
+        && response.code < 300
+        && response.body.text("/kind") != "Status"
+    {
+        response.body = table(kind, &response.body, include, true, sandbox.now());
+    }
+    Ok(encode(&response))
+}
+
+fn found(body: Value) -> HttpResponse {
+    encode(&Response::new(200, body))
 }
 
 fn options(headers: &HeaderMap, query: &Pairs) -> Result<Options, Failure> {
@@ -209,7 +248,7 @@ fn is_set(query: &Pairs, key: &str) -> bool {
     matches!(query.get(key).map(String::as_str), Some("true" | "1"))
 }
 
-fn encode(response: &Response) -> HttpResponse {
+pub(super) fn encode(response: &Response) -> HttpResponse {
     let mut http = HttpResponse::new(Body::from(response.body.to_string()));
     *http.status_mut() = StatusCode::from_u16(response.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = http.headers_mut();
@@ -239,6 +278,7 @@ fn watch(
     namespace: Option<&str>,
     filter: &Filter,
     query: &Pairs,
+    rows: Option<Rows>,
 ) -> Result<HttpResponse, Failure> {
     let bookmarks = is_set(query, "allowWatchBookmarks");
     let initial = is_set(query, "sendInitialEvents");
@@ -251,6 +291,7 @@ fn watch(
         changed: sandbox.subscribe(),
         idle: Duration::ZERO,
         rest,
+        rows,
     };
     let stream = futures::stream::unfold(state, |mut state| async move {
         let lines = state.next().await?;
@@ -259,6 +300,25 @@ fn watch(
     let mut http = HttpResponse::new(Body::from_stream(stream));
     http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(http)
+}
+
+/// How the objects of a watch become rows.
+struct Rows {
+    kind: Kind,
+    include: Include,
+    /// Whether the next row is the first, which brings the columns along.
+    headers: bool,
+}
+
+impl Rows {
+    fn print(&mut self, event: &mut Value, now: Timestamp) {
+        if event.text("/type") == "ERROR" {
+            return;
+        }
+        let printed = table(self.kind, event.at("/object"), self.include, self.headers, now);
+        set(event, "/object", printed);
+        self.headers = false;
+    }
 }
 
 /// One watch in progress.
@@ -271,9 +331,25 @@ struct Watching {
     idle: Duration,
     /// How long it still lasts, where it was asked for.
     rest: Option<Duration>,
+    /// Where rows are wanted in place of objects.
+    rows: Option<Rows>,
 }
 
 impl Watching {
+    /// Events as they are sent.
+    fn lines(&mut self, mut events: Vec<Value>) -> Bytes {
+        let now = self.sandbox.now();
+        let mut text = String::new();
+        for event in &mut events {
+            if let Some(rows) = &mut self.rows {
+                rows.print(event, now);
+            }
+            text.push_str(&event.to_string());
+            text.push('\n');
+        }
+        Bytes::from(text)
+    }
+
     /// The next lines; `None` at the end of the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -300,12 +376,12 @@ impl Watching {
             };
             if !events.is_empty() {
                 self.idle = Duration::ZERO;
-                return Some(lines(&events));
+                return Some(self.lines(events));
             }
             if self.idle >= BOOKMARK_EVERY {
                 self.idle = Duration::ZERO;
                 if let Some(bookmark) = bookmark {
-                    return Some(lines(&[bookmark]));
+                    return Some(self.lines(vec![bookmark]));
                 }
             }
             if self.rest == Some(Duration::ZERO) {
@@ -329,60 +405,4 @@ impl Watching {
             }
         }
     }
-}
-
-fn lines(events: &[Value]) -> Bytes {
-    let mut text = String::new();
-    for event in events {
-        text.push_str(&event.to_string());
-        text.push('\n');
-    }
-    Bytes::from(text)
-}
-
-fn version() -> Value {
-    json!({
-        "major": "1", "minor": "37", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
-        "buildDate": "2026-11-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": "linux/amd64",
-    })
-}
-
-fn groups(core: bool) -> Value {
-    if core {
-        return json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] });
-    }
-    let mut groups: Vec<(&str, &str)> =
-        Kind::ALL.iter().filter(|kind| !kind.group().is_empty()).map(|kind| (kind.group(), kind.version())).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let groups: Vec<Value> = groups
-        .into_iter()
-        .map(|(group, version)| {
-            let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
-            json!({ "name": group, "versions": [version], "preferredVersion": version })
-        })
-        .collect();
-    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
-}
-
-fn resources(group: &str, version: &str) -> Value {
-    let verbs = json!(["create", "delete", "get", "list", "patch", "update", "watch"]);
-    let mut list = Vec::new();
-    for kind in Kind::ALL.iter().filter(|kind| kind.group() == group && kind.version() == version) {
-        let resource = |name: String, kind_name: &str, verbs: &Value| {
-            json!({
-                "name": name, "singularName": kind.name().to_lowercase(), "namespaced": kind.is_namespaced(),
-                "kind": kind_name, "verbs": verbs,
-            })
-        };
-        list.push(resource(kind.plural().to_owned(), kind.name(), &verbs));
-        if kind.has_status() {
-            list.push(resource(format!("{}/status", kind.plural()), kind.name(), &json!(["get", "patch", "update"])));
-        }
-        if *kind == Kind::Pod {
-            list.push(resource("pods/eviction".to_owned(), "Eviction", &json!(["create"])));
-        }
-    }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list })
 }

@@ -8,11 +8,14 @@
 //! [`Sandbox`] puts a clock, a place to save to and an HTTP API around it; [`Port`] is the same cluster behind the traits
 //! of [`crate::provider`].
 
+mod accept;
+mod access;
 mod actor;
 mod admit;
 mod api;
 mod concern;
 mod deletion;
+mod discovery;
 mod due;
 mod evict;
 mod failure;
@@ -29,11 +32,14 @@ mod port;
 mod request;
 mod sandbox;
 mod select;
+mod serve;
 mod store;
+mod table;
 mod view;
 mod watch;
 mod world;
 
+pub use access::{Access, AccessError, KubeconfigEntry, kubeconfig};
 pub use failure::Failure;
 pub use file::{SandboxFile, schema};
 pub use kind::{Key, Kind};
@@ -41,5 +47,6 @@ pub use patch::PatchKind;
 pub use port::{Port, Seen, Witness};
 pub use request::{Filter, Options, Request, Response, Subresource, Validation, Verb};
 pub use sandbox::{Clock, Sandbox, SandboxError, Store};
+pub use serve::serve;
 pub use store::Change;
 pub use world::{Delays, Unreadable, World};

@@ -182,8 +182,10 @@ pub(super) struct Condition<'a> {
     pub(super) message: &'a str,
 }
 
-/// Writes a condition; its time moves only when its status does.
+/// Writes a condition; its time moves only when its status does. Conditions of nodes also say when the kubelet last
+/// spoke of them, which it does when the status changes; that it has fallen silent is said by somebody else.
 pub(super) fn set_condition(object: &mut Value, condition: &Condition<'_>, now: Timestamp) {
+    let is_node = object.text("/kind") == "Node";
     let conditions = list(object, "/status/conditions");
     let mut new = json!({ "type": condition.kind, "status": condition.status, "lastTransitionTime": stamp(now) });
     if !condition.reason.is_empty() {
@@ -192,9 +194,16 @@ pub(super) fn set_condition(object: &mut Value, condition: &Condition<'_>, now: 
     if !condition.message.is_empty() {
         set(&mut new, "/message", condition.message);
     }
-    match conditions.iter_mut().find(|known| known.text("/type") == condition.kind) {
+    let known = conditions.iter_mut().find(|known| known.text("/type") == condition.kind);
+    let same = known.as_ref().is_some_and(|known| known.text("/status") == condition.status);
+    if is_node {
+        let heard = known.as_ref().map(|known| known.text("/lastHeartbeatTime").to_owned()).unwrap_or_default();
+        let silent = same || condition.status == "Unknown";
+        set(&mut new, "/lastHeartbeatTime", if silent && !heard.is_empty() { heard } else { stamp(now) });
+    }
+    match known {
         Some(known) => {
-            if known.text("/status") == condition.status {
+            if same {
                 let since = known.text("/lastTransitionTime").to_owned();
                 set(&mut new, "/lastTransitionTime", since);
             }
@@ -212,6 +221,11 @@ pub(super) fn stamp(at: Timestamp) -> String {
 /// A moment with microseconds, as leases have it.
 pub(super) fn micro_stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// A number that belongs to a text, so that what is made of it is the same each time (FNV-1a).
+pub(super) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Takes every `null` out, as the API does: it knows no difference between null and missing.

@@ -14,6 +14,10 @@ pub(super) enum Target {
     Health,
     /// `/api` or `/apis`, the list of groups.
     Groups { core: bool },
+    /// `/openapi/v3`.
+    Schemas,
+    /// `/openapi/v3/api/v1` or `/openapi/v3/apis/GROUP/VERSION`.
+    SchemaOf { group: String, version: String },
     /// `/api/v1` or `/apis/GROUP/VERSION`.
     Resources { group: String, version: String },
     /// A question about one's own rights.
@@ -29,6 +33,9 @@ impl Target {
             ["api"] => Some(Self::Groups { core: true }),
             ["apis"] => Some(Self::Groups { core: false }),
             ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => Some(Self::AccessReview),
+            ["openapi", "v3"] => Some(Self::Schemas),
+            ["openapi", "v3", "api", version] => Self::schema_of("", version),
+            ["openapi", "v3", "apis", group, version] => Self::schema_of(group, version),
             ["api", version] => Self::resources("", version),
             ["apis", group, version] => Self::resources(group, version),
             ["api", version, rest @ ..] => Self::resource("", version, rest),
@@ -38,8 +45,11 @@ impl Target {
     }
 
     fn resources(group: &str, version: &str) -> Option<Self> {
-        let known = Kind::ALL.iter().any(|kind| kind.group() == group && kind.version() == version);
-        known.then(|| Self::Resources { group: group.to_owned(), version: version.to_owned() })
+        is_known(group, version).then(|| Self::Resources { group: group.to_owned(), version: version.to_owned() })
+    }
+
+    fn schema_of(group: &str, version: &str) -> Option<Self> {
+        is_known(group, version).then(|| Self::SchemaOf { group: group.to_owned(), version: version.to_owned() })
     }
 
     fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Self> {
@@ -66,6 +76,10 @@ impl Target {
         }
         Some(Self::Resource { kind, namespace, name, subresource })
     }
+}
+
+fn is_known(group: &str, version: &str) -> bool {
+    Kind::ALL.iter().any(|kind| kind.group() == group && kind.version() == version)
 }
 
 #[cfg(test)]

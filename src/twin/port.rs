@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::discovery::GIT_VERSION;
 use super::failure::Failure;
-use super::http::GIT_VERSION;
 use super::kind::{Key, Kind};
 use super::object::Look;
 use super::patch::PatchKind;

@@ -6,18 +6,18 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-struct Scene {
+pub(super) struct Scene {
     folder: TempDir,
 }
 
-const VALID: &str = "version = 1\nname = \"test\"\n\n[cluster.demo]\nsandbox = \"cluster.toml\"\n\n[reboot.linux]\nwhen_required = true\n";
+pub(super) const VALID: &str = "version = 1\nname = \"test\"\n\n[cluster.demo]\nsandbox = \"cluster.toml\"\n\n[reboot.linux]\nwhen_required = true\n";
 
 /// Two nodes, one of which asks for a reboot; pods come and go at once.
 const CLUSTER: &str = "version = 1\nmanifests = [\"cluster.yaml\"]\n\n[delays]\npod_ready = \"50ms\"\npod_stop = \"50ms\"\nreboot = \"200ms\"\nnode_ready = \"50ms\"\n";
 const NODES: &str = "apiVersion: v1\nkind: Node\nmetadata:\n  name: node-a\n  labels: {kubernetes.io/os: linux, sim.haulout.dev/kubelet: \"true\"}\n  annotations: {sim.haulout.dev/reboot-required: kernel}\n---\napiVersion: v1\nkind: Node\nmetadata:\n  name: node-b\n  labels: {kubernetes.io/os: linux, sim.haulout.dev/kubelet: \"true\"}\n";
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("haulout.toml"), VALID).unwrap();
         fs::write(folder.path().join("cluster.toml"), CLUSTER).unwrap();
@@ -25,11 +25,11 @@ impl Scene {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haulout"));
         command
             .args(arguments)
@@ -42,20 +42,20 @@ impl Scene {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn code(&self, arguments: &[&str]) -> i32 {
+    pub(super) fn code(&self, arguments: &[&str]) -> i32 {
         self.run(arguments).status.code().unwrap()
     }
 }
 
-fn err(output: &Output) -> String {
+pub(super) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn out(output: &Output) -> String {
+pub(super) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -71,7 +71,7 @@ fn wrong_usage_is_64_and_help_is_fine() {
     }
     assert_eq!(scene.code(&["apply", "--resume", "--target", "a"]), 64);
     assert_eq!(scene.code(&["status", "abandon"]), 64);
-    for verb in ["validate", "fmt", "schema", "plan", "apply", "status", "snapshot", "node"] {
+    for verb in ["validate", "fmt", "schema", "plan", "apply", "status", "snapshot", "sandbox", "node"] {
         let output = scene.run(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{verb}");
         assert!(out(&output).contains("Usage:"), "{verb}");
@@ -576,7 +576,7 @@ fn the_lock_of_a_killed_run_can_be_taken_after_its_silence() {
 }
 
 #[cfg(unix)]
-fn signal(id: u32) {
+pub(super) fn signal(id: u32) {
     let status = Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap();
     assert!(status.success());
 }

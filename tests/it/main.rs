@@ -14,6 +14,7 @@ mod plans;
 mod rehearse;
 mod render;
 mod run;
+mod serve;
 #[cfg(unix)]
 mod signal;
 mod simulation;

@@ -65,22 +65,7 @@ impl ControlPlane {
     }
 
     pub(crate) fn try_kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<Output, Failed> {
-        let mut child = Command::new(program()?)
-            .arg("kubectl")
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut stdin = child.stdin.take().ok_or("kubectl has no stdin")?;
-        let input = input.unwrap_or_default().to_owned();
-        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output()?;
-        // A kubectl that does not read its input closes the pipe, which is its own affair.
-        let _ = writer.join();
-        Ok(output)
+        kubectl_with(&self.kubeconfig, arguments, input)
     }
 
     pub(crate) fn get(&self, what: &[&str]) -> Result<Value, Failed> {
@@ -190,7 +175,30 @@ impl Drop for ControlPlane {
     }
 }
 
-fn program() -> Result<std::ffi::OsString, Failed> {
+/// Runs kubectl of the control plane's version on whatever a kubeconfig leads to.
+pub(crate) fn kubectl_with(kubeconfig: &Path, arguments: &[&str], input: Option<&str>) -> Result<Output, Failed> {
+    let mut child = Command::new(program()?)
+        .arg("kubectl")
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        // What kubectl remembers it files under the port, which another server may have had a while ago.
+        .arg("--cache-dir")
+        .arg(kubeconfig.with_file_name("kubectl-cache"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().ok_or("kubectl has no stdin")?;
+    let input = input.unwrap_or_default().to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    // A kubectl that does not read its input closes the pipe, which is its own affair.
+    let _ = writer.join();
+    Ok(output)
+}
+
+pub(crate) fn program() -> Result<std::ffi::OsString, Failed> {
     std::env::var_os("HAULOUT_CONTROLPLANE").ok_or_else(|| "HAULOUT_CONTROLPLANE is not set".into())
 }
 

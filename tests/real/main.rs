@@ -17,6 +17,7 @@ mod node;
 mod outcomes;
 mod reads;
 mod rolling;
+mod sandbox;
 mod scene;
 mod thin;
 mod watcher;
@@ -56,6 +57,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("doctor_shows_every_problem_at_once", doctor::doctor_shows_every_problem_at_once),
     ("each_feature_works_with_only_its_role", doctor::each_feature_works_with_only_its_role),
     ("an_agent_writes_only_its_own_node", doctor::an_agent_writes_only_its_own_node),
+    ("kubectl_works_on_a_sandbox", sandbox::kubectl_works_on_a_sandbox),
+    ("a_sandbox_prints_what_the_real_server_prints", sandbox::a_sandbox_prints_what_the_real_server_prints),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
 ];
 

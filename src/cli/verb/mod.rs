@@ -7,6 +7,7 @@ pub(super) mod node;
 pub(super) mod plan;
 pub(super) mod rehearse;
 mod resume;
+pub(super) mod sandbox;
 pub(super) mod schema;
 pub(super) mod snapshot;
 pub(super) mod status;

@@ -11,7 +11,7 @@ use crate::model::{
     ANNOTATION_REPORTED_AT, ANNOTATION_RUN, LABEL_RUN, Phase,
 };
 use crate::twin::kind::{Key, Kind};
-use crate::twin::object::{Condition, Look, annotate, micro_stamp, set, set_condition, stamp};
+use crate::twin::object::{Condition, Look, annotate, hash, micro_stamp, set, set_condition, stamp};
 use crate::twin::world::{World, owner_reference};
 
 /// How long the reboot pod takes to act on the phase.
@@ -101,12 +101,12 @@ fn keep_status(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
             // Conditions are said anew after a boot, even if they say the same.
             set(node, "/status/conditions", json!([]));
         }
-        for (kind, reason) in [
-            ("MemoryPressure", "KubeletHasSufficientMemory"),
-            ("DiskPressure", "KubeletHasNoDiskPressure"),
-            ("PIDPressure", "KubeletHasSufficientPID"),
+        for (kind, reason, message) in [
+            ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ] {
-            set_condition(node, &Condition { kind, status: "False", reason, message: "" }, now);
+            set_condition(node, &Condition { kind, status: "False", reason, message }, now);
         }
         let condition = if ready {
             Condition {
@@ -144,9 +144,7 @@ fn describe(node: &mut Value, boot_id: &str) {
     set(node, "/status/capacity", resources.clone());
     set(node, "/status/allocatable", resources);
     let name = node.name().to_owned();
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(&name);
     if node.items("/status/addresses").is_empty() {
         let address = format!("10.{}.{}.{}", hash & 0x3f, (hash >> 8) & 0xff, (hash >> 16) & 0xff);
         set(
@@ -163,7 +161,7 @@ fn describe(node: &mut Value, boot_id: &str) {
         ("kernelVersion", "6.8.0-1021-sim".to_owned()),
         ("osImage", "Simulated Linux".to_owned()),
         ("containerRuntimeVersion", "containerd://2.1.4".to_owned()),
-        ("kubeletVersion", super::super::http::GIT_VERSION.to_owned()),
+        ("kubeletVersion", super::super::discovery::GIT_VERSION.to_owned()),
         ("kubeProxyVersion", String::new()),
         ("operatingSystem", "linux".to_owned()),
         ("architecture", "amd64".to_owned()),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::machine::{PodRun, asked, sim};
 use super::{later, sooner};
 use crate::model::{LABEL_COMPONENT, REBOOT_COMPONENT};
-use crate::twin::object::{Condition, Look, set, set_condition, stamp};
+use crate::twin::object::{Condition, Look, hash, set, set_condition, stamp};
 use crate::twin::world::Delays;
 
 /// What a killed, a stopped and a lost process leave behind.
@@ -91,12 +91,20 @@ fn running(pod: &mut Value, run: &PodRun, node: &Value, ready: bool, now: Timest
     }
     let host = node.text("/status/addresses/0/address").to_owned();
     if !host.is_empty() {
-        set(pod, "/status/hostIP", host);
+        set(pod, "/status/hostIP", host.as_str());
+        set(pod, "/status/hostIPs", json!([{ "ip": host }]));
+    }
+    if pod.at("/status/podIP").is_null() {
+        let hash = hash(pod.uid());
+        let own = format!("10.{}.{}.{}", 128 + (hash & 0x3f), (hash >> 8) & 0xff, (hash >> 16) & 0xff);
+        let address = if pod.flag("/spec/hostNetwork") && !host.is_empty() { host } else { own };
+        set(pod, "/status/podIP", address.as_str());
+        set(pod, "/status/podIPs", json!([{ "ip": address }]));
     }
     let state = json!({ "running": { "startedAt": stamp(run.since) } });
     containers(pod, run, &state, ready);
     let verdict = |value: bool| if value { ("True", "") } else { ("False", "ContainersNotReady") };
-    for (kind, value) in [("Initialized", true), ("ContainersReady", ready)] {
+    for (kind, value) in [("PodReadyToStartContainers", true), ("Initialized", true), ("ContainersReady", ready)] {
         let (status, reason) = verdict(value);
         set_condition(pod, &Condition { kind, status, reason, message: "" }, now);
     }
@@ -122,12 +130,15 @@ fn finish(pod: &mut Value, run: &PodRun, now: Timestamp, code: i64, reason: &str
 
 /// The statuses of containers that are all in one state.
 fn containers(pod: &mut Value, run: &PodRun, state: &Value, ready: bool) {
+    let uid = pod.uid().to_owned();
     let statuses: Vec<Value> = pod
         .items("/spec/containers")
         .iter()
         .map(|container| {
             json!({
-                "name": container.text("/name"), "image": container.text("/image"), "imageID": "",
+                "name": container.text("/name"), "image": container.text("/image"),
+                "imageID": format!("sim://{:016x}", hash(container.text("/image"))),
+                "containerID": format!("sim://{uid}/{}/{}", container.text("/name"), run.restarts),
                 "ready": ready, "started": state.get("running").is_some(), "restartCount": run.restarts, "state": state,
             })
         })

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::deployments::{pod_of, pods_of};
 use crate::twin::kind::{Key, Kind};
-use crate::twin::object::{Condition, Look, map, place, set, set_condition};
+use crate::twin::object::{Condition, Look, map, place, set, set_condition, stamp};
 use crate::twin::world::World;
 
 pub(super) fn job(world: &mut World, key: &Key) {
@@ -36,6 +36,9 @@ pub(super) fn job(world: &mut World, key: &Key) {
         set(object, "/status/active", active);
         set(object, "/status/succeeded", succeeded);
         set(object, "/status/failed", failed);
+        if object.at("/status/startTime").is_null() {
+            set(object, "/status/startTime", stamp(now));
+        }
         let end = if succeeded >= completions {
             Some("Complete")
         } else if failed > backoff {
@@ -43,6 +46,9 @@ pub(super) fn job(world: &mut World, key: &Key) {
         } else {
             None
         };
+        if end == Some("Complete") && object.at("/status/completionTime").is_null() {
+            set(object, "/status/completionTime", stamp(now));
+        }
         if let Some(kind) = end {
             set_condition(object, &Condition { kind, status: "True", reason: "", message: "" }, now);
         }

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 mod evictions;
 mod hostile;
+mod kubectl;
 mod nodes;
 mod reads;
 
