@@ -120,12 +120,14 @@ pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: boo
             Ok(RebootPodState::Absent) => return Ok(()),
             Ok(state) => {
                 let ended = matches!(state, RebootPodState::Ended(_));
+                let mut unclear = false;
                 if !told {
                     let permit = context.permit(Intent::DeleteRebootPod, limit).await?;
                     match context.cluster.acts.delete_reboot_pod(permit, node, run).await {
                         Ok(()) | Err(ActError::Refused { refusal: Refusal::NotFound, .. }) => told = true,
-                        // The pod is read again above, and told again if it is still there.
-                        Err(ActError::Unclear { .. }) => {}
+                        // The pod is read again above, and told again if it is still there: an ended pod that nobody
+                        // deletes would stay for good.
+                        Err(ActError::Unclear { .. }) => unclear = true,
                         Err(error @ ActError::Refused { .. }) => {
                             if !ended && clock::monotonic() >= limit.until {
                                 return Err(StepError::from_act(&error));
@@ -133,7 +135,7 @@ pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: boo
                         }
                     }
                 }
-                if ended && !gone {
+                if ended && !gone && (!unclear || clock::monotonic() >= limit.until) {
                     return Ok(());
                 }
             }

@@ -278,12 +278,14 @@ impl Law {
         }
     }
 
-    /// While a run acts, the lock must be its own.
-    pub(super) fn acts(&mut self, world: &World, run: &str, what: &str) {
+    /// While a run acts, the lock must be its own. Who holds it where it is not.
+    pub(super) fn owns_lock(&self, world: &World, run: &str) -> Result<(), String> {
         let lease = world.object(&Key::new(Kind::Lease, "haulout-system", "haulout"));
         let holder = lease.as_deref().map(|lease| text(lease, "/spec/holderIdentity").to_owned()).unwrap_or_default();
-        if holder != run {
-            self.violated(world.now(), format!("{run} would {what} while the lock is {holder:?}'s"));
-        }
+        if holder == run { Ok(()) } else { Err(holder) }
+    }
+
+    pub(super) fn acted_without(&mut self, world: &World, run: &str, what: &str, holder: &str) {
+        self.violated(world.now(), format!("{run} would {what} while the lock is {holder:?}'s"));
     }
 }

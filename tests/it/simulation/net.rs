@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use haulout::model::*;
 use haulout::provider::*;
-use haulout::twin::{Kind, Port, Verb};
+use haulout::twin::{Kind, Port, Verb, World};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -177,17 +177,27 @@ impl Net {
         call: BoxFuture<'static, Result<T, ActError>>,
     ) -> Result<T, ActError> {
         self.travel().await;
+        let fate = self.fate();
+        let punctual = !matches!(fate, Fate::Lost(Some(_)));
         let net = self.clone();
         let what = operation.to_owned();
+        let own = locked.then(|| {
+            let net = self.clone();
+            move || net.port.look(|world| net.law.lock().unwrap().owns_lock(world, &net.run))
+        });
         let call = async move {
-            if locked {
-                let law = Arc::clone(&net.law);
-                let run = net.run.clone();
-                net.port.look(|world| law.lock().unwrap().acts(world, &run, &what));
+            let Some(own) = own else { return call.await };
+            let owner = own();
+            let before = net.port.look(World::version);
+            let answer = call.await;
+            // A request that comes late may come after the run's end, as long as it changes nothing there.
+            let changed = net.port.look(World::version) != before;
+            if let (Err(holder), true) = (owner, punctual || changed) {
+                net.port.look(|world| net.law.lock().unwrap().acted_without(world, &net.run, &what, &holder));
             }
-            call.await
+            answer
         };
-        match self.fate() {
+        match fate {
             Fate::Fine => {
                 let answer = call.await;
                 self.travel().await;
