@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
 mod cluster;
+mod differential;
 mod drain;
 mod reads;
 mod rolling;
@@ -26,6 +27,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
+    ("generated_scenarios_agree_with_the_twin", differential::generated_scenarios_agree_with_the_twin),
 ];
 
 fn main() {
