@@ -218,11 +218,14 @@ impl Denied {
             cause: Some((BUDGET_CAUSE, text)),
             retry_after,
         };
-        let forbidden = |text: &str| Answer {
+        let forbidden = |key: &BudgetKey, text: &str, cause: &str| Answer {
             code: 403,
             reason: Some("Forbidden"),
-            message: format!("pods \"{pod}\" is forbidden: {text}"),
-            cause: None,
+            message: format!("poddisruptionbudget.policy \"{}\" is forbidden: {text}", key.name),
+            cause: Some((
+                BUDGET_CAUSE,
+                format!("The disruption budget {} does not allow evicting pods currently: {cause}", key.name),
+            )),
             retry_after: None,
         };
         match self {
@@ -236,10 +239,15 @@ impl Denied {
             Self::Processing(key) => {
                 budget(format!("The disruption budget {} is still being processed by the server.", key.name), Some(10))
             }
-            Self::Negative(_) => forbidden("pdb disruptions allowed is negative"),
-            Self::TooManyDisrupted(_) => {
-                forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller")
+            Self::Negative(key) => {
+                let text = "pdb disruptions allowed is negative";
+                forbidden(key, text, text)
             }
+            Self::TooManyDisrupted(key) => forbidden(
+                key,
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+                "too many pending evictions not confirmed by PDB controller",
+            ),
             Self::Exhausted { budget: key, desired, healthy, sync_failed } => {
                 let name = &key.name;
                 let text = match sync_failed {
@@ -247,6 +255,10 @@ impl Denied {
                         "The disruption budget {name} does not allow evicting pods currently because it failed sync: {}",
                         message.raw()
                     ),
+                    // There can be more than it needs: where it expects nothing, it allows nothing.
+                    None if healthy > desired => {
+                        format!("The disruption budget {name} does not allow evicting pods currently")
+                    }
                     None => {
                         format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently")
                     }

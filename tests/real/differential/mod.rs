@@ -16,6 +16,7 @@ mod scenario;
 mod side;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -37,8 +38,6 @@ const LEAST: usize = 500;
 const LONG: u32 = 5;
 /// The longest that one may take.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How many failures are printed in full.
-const SHOWN: usize = 12;
 
 fn scenarios() -> Vec<Scenario> {
     let only = std::env::var("HAULOUT_SCENARIO").ok();
@@ -88,7 +87,14 @@ async fn all(plane: &ControlPlane) -> Result<(), Failed> {
     eprintln!("{} scenarios in {:.0?}", scenarios.len(), began.elapsed());
     failures.sort();
     if !failures.is_empty() {
-        let shown = failures.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n\n");
+        // One of each family says more than many of one.
+        let mut families: BTreeMap<&str, &str> = BTreeMap::new();
+        for failure in &failures {
+            families.entry(failure.split('/').next().unwrap_or_default()).or_insert(failure);
+        }
+        let shown = families.into_values().collect::<Vec<_>>().join("\n\n");
+        let names: Vec<&str> = failures.iter().filter_map(|failure| failure.split(": ").next()).collect();
+        eprintln!("{}", names.join(" "));
         return Err(format!("{} of {} scenarios differ:\n{shown}", failures.len(), scenarios.len()).into());
     }
     if std::env::var_os("HAULOUT_SCENARIO").is_some() {
