@@ -157,15 +157,14 @@ pub fn decide(pod: &Subject, covers: &[Cover<'_>]) -> Verdict {
             UnhealthyPolicy::IfHealthyBudget => None,
         };
         if let Some(passed) = passed {
-            // The server guards this deletion by the version it has just read, takes any conflict for its own race, and
-            // says "try again"; only a resourceVersion of the request makes it a conflict.
-            if pod.resource_version.is_some()
-                && let Some(conflict) = conflict(false)
-            {
-                return conflict;
-            }
+            // The server guards this deletion by the version it has just read, in place of one that the request gave,
+            // which is therefore never found stale. It takes any conflict for its own race and says "try again", unless
+            // the request named a version.
             if pod.uid == Some(false) {
-                return Verdict::Refused(Denied::Processing(cover.key.clone()));
+                return Verdict::Refused(match pod.resource_version {
+                    Some(_) => Denied::Conflict { uid: true, burns: false },
+                    None => Denied::Processing(cover.key.clone()),
+                });
             }
             return Verdict::Evicted(passed);
         }
@@ -192,6 +191,17 @@ pub fn decide(pod: &Subject, covers: &[Cover<'_>]) -> Verdict {
     conflict(true).unwrap_or(Verdict::Evicted(Passed::Spent))
 }
 
+/// What a refusal is about, where `details` say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Its API group; empty for the core group.
+    pub group: &'static str,
+    /// Its kind, as the server spells it.
+    pub kind: &'static str,
+}
+
 /// A refusal as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -205,6 +215,8 @@ pub struct Answer {
     pub cause: Option<(&'static str, String)>,
     /// `details.retryAfterSeconds` and the header `Retry-After`.
     pub retry_after: Option<u32>,
+    /// `details.name`, `details.group` and `details.kind`.
+    pub about: Option<About>,
 }
 
 impl Denied {
@@ -217,6 +229,7 @@ impl Denied {
             message: BUDGET_MESSAGE.to_owned(),
             cause: Some((BUDGET_CAUSE, text)),
             retry_after,
+            about: None,
         };
         let forbidden = |key: &BudgetKey, text: &str, cause: &str| Answer {
             code: 403,
@@ -227,6 +240,7 @@ impl Denied {
                 format!("The disruption budget {} does not allow evicting pods currently: {cause}", key.name),
             )),
             retry_after: None,
+            about: Some(About { name: key.name.to_string(), group: "policy", kind: "poddisruptionbudget" }),
         };
         match self {
             Self::TwoBudgets => Answer {
@@ -235,6 +249,7 @@ impl Denied {
                 message: TWO_BUDGETS_MESSAGE.to_owned(),
                 cause: None,
                 retry_after: None,
+                about: None,
             },
             Self::Processing(key) => {
                 budget(format!("The disruption budget {} is still being processed by the server.", key.name), Some(10))
@@ -268,9 +283,10 @@ impl Denied {
             Self::Conflict { .. } => Answer {
                 code: 409,
                 reason: Some("Conflict"),
-                message: format!("Operation cannot be fulfilled on pods \"{pod}\": {precondition}"),
+                message: format!("Operation cannot be fulfilled on Pod \"{pod}\": {precondition}"),
                 cause: None,
                 retry_after: None,
+                about: Some(About { name: pod.to_owned(), group: "", kind: "Pod" }),
             },
         }
     }

@@ -49,6 +49,10 @@ fn requirement(expression: &Value, field: &'static str) -> Result<Requirement, M
         only.and_then(|value| value.parse::<i64>().ok()).ok_or_else(|| misfit(field, "Gt and Lt need one integer"))
     };
     let test = match expression.text("/operator") {
+        "In" | "NotIn" if values.is_empty() => return Err(misfit(field, "must be specified when `operator` is 'In' or 'NotIn'")),
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            return Err(misfit(field, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+        }
         "In" => Test::In(values),
         "NotIn" => Test::NotIn(values),
         "Exists" => Test::Exists,
@@ -98,6 +102,11 @@ pub(super) fn budget(object: &Value) -> Result<Budget, Misfit> {
         _ => return Err(misfit("spec.unhealthyPodEvictionPolicy", "must be IfHealthyBudget or AlwaysAllow")),
     };
     let count = |path: &str| u32::try_from(object.number(path).unwrap_or(0)).unwrap_or(0);
+    for path in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        if object.number(&format!("/status/{path}")).is_some_and(|count| count < 0) {
+            return Err(misfit("status", format!("{path}: must be greater than or equal to 0")));
+        }
+    }
     let failed = object.condition("DisruptionAllowed").filter(|condition| condition.text("/reason") == "SyncFailed");
     Ok(Budget {
         key: BudgetKey {

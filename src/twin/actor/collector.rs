@@ -50,6 +50,11 @@ pub(super) fn run(world: &mut World) {
 
 fn is_garbage(key: &Key, object: &Value, uids: &BTreeSet<String>, leaving: &BTreeSet<String>) -> bool {
     let owners = object.items("/metadata/ownerReferences");
-    let orphaned = !owners.is_empty() && owners.iter().all(|owner| !uids.contains(owner.text("/uid")));
+    let orphaned = !owners.is_empty()
+        && owners.iter().all(|owner| {
+            // Of an owner of a kind that is not served nobody can tell whether it is gone.
+            let served = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind")).is_some();
+            served && !uids.contains(owner.text("/uid"))
+        });
     orphaned || (!key.namespace.is_empty() && leaving.contains(&key.namespace))
 }

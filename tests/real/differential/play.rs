@@ -117,6 +117,7 @@ impl<'a> Play<'a> {
                 Ok(())
             }
             Step::Rush { pods } => self.rush(pods).await,
+            Step::Calm { nodes } => self.calm(nodes).await,
             Step::Placed { pod } => self.placed(pod).await,
             Step::Probe { pod, nodes } => self.probe(pod, nodes).await,
         }
@@ -431,6 +432,18 @@ impl<'a> Play<'a> {
     async fn nurse(&mut self) -> Result<(), Differs> {
         for index in [0, 1] {
             for pod in self.list(index, "pods").await? {
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+                if pod["metadata"]["deletionTimestamp"].is_string() && !pod["metadata"]["finalizers"].is_null() {
+                    let body = json!({ "metadata": { "finalizers": null } });
+                    let path = path(&self.scenario.namespace, &format!("pods/{name}"));
+                    send(self.side(index), "PATCH", &path, Some(&body)).await?;
+                }
+            }
+        }
+        // What has gone is replaced, with the same name where it is a StatefulSet's.
+        self.settle().await?;
+        for index in [0, 1] {
+            for pod in self.list(index, "pods").await? {
                 let replaces = !pod["metadata"]["ownerReferences"].is_null()
                     && pod["status"]["phase"] == "Pending"
                     && pod["metadata"]["deletionTimestamp"].is_null();
@@ -476,6 +489,8 @@ impl<'a> Play<'a> {
         if counts[0] != counts[1] {
             return Err(format!("many at once\nreal: {:?}\ntwin: {:?}", counts[0], counts[1]).into());
         }
+        // Who was first is chance.
+        self.names.clear();
         if counts[0].len() > 1 {
             self.decide("many at once: as many pass as the budget allows");
         }
@@ -526,6 +541,46 @@ impl<'a> Play<'a> {
                 return Ok([real, twin]);
             }
         }
+    }
+
+    async fn calm(&mut self, nodes: &[String]) -> Result<(), Differs> {
+        self.pass(2_000);
+        let taints = |node: &Value| {
+            let mut taints: Vec<String> = node["spec"]["taints"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|taint| {
+                    let text = |field: &str| taint[field].as_str().unwrap_or_default();
+                    format!("{}={}:{}", text("key"), text("value"), text("effect"))
+                })
+                .collect();
+            taints.sort();
+            taints
+        };
+        for name in nodes {
+            let twin = taints(&send(&self.twin, "GET", &self.path(&format!("nodes/{name}"), 1), None).await?.body);
+            let mut wait = Wait::new();
+            loop {
+                let real = taints(&send(&self.real, "GET", &self.path(&format!("nodes/{name}"), 0), None).await?.body);
+                if real == twin {
+                    break;
+                }
+                if !wait.more().await {
+                    return Err(format!("the taints of {name}\nreal: {real:?}\ntwin: {twin:?}").into());
+                }
+            }
+        }
+        // A claim is of use once it is bound.
+        for index in [0, 1] {
+            let mut wait = Wait::new();
+            while self.list(index, "persistentvolumeclaims").await?.iter().any(|claim| claim["status"]["phase"] != "Bound") {
+                if !wait.more().await {
+                    return Err(format!("{}: claims are not bound", self.side(index).name()).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn placed(&mut self, pod: &str) -> Result<(), Differs> {

@@ -40,7 +40,7 @@ pub(super) const ROWS: &[&str] = &[
     "stale uid, Ready: the budget is burned",
     "stale resourceVersion, Ready: the budget is burned",
     "stale uid, unready",
-    "stale resourceVersion, unready",
+    "stale resourceVersion, unready: not looked at",
     "stale uid, not running",
     "stale uid, no budget",
     "nothing expected: pods without a controller",
@@ -209,9 +209,12 @@ fn row_of(facts: &Facts, query: &str, body: &Value, rows: &mut Vec<&'static str>
     if !is_ready(pod) {
         let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
         if always || healthy >= desired && desired > 0 {
-            if stale {
-                rows.push(if version.is_some() { "stale resourceVersion, unready" } else { "stale uid, unready" });
+            if stale_uid {
+                rows.push("stale uid, unready");
                 return if version.is_some() { (409, None) } else { (429, Some("10")) };
+            }
+            if stale {
+                rows.push("stale resourceVersion, unready: not looked at");
             }
             rows.push(if always { "unready, AlwaysAllow" } else { "unready, enough are healthy" });
             return (201, None);

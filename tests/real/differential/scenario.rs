@@ -49,6 +49,8 @@ pub(super) enum Step {
     Decided(&'static str),
     /// Evicts these pods all at once, and counts the answers of each code.
     Rush { pods: Vec<String> },
+    /// Waits until nodes are as their objects want them: no taint of a node that is not Ready, and that of a cordon.
+    Calm { nodes: Vec<String> },
     /// Waits until a pod has been placed, or is said not to be, and compares where and why.
     Placed { pod: String },
     /// Asks for each node alone whether a copy of this pod fits there.
