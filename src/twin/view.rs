@@ -14,6 +14,8 @@ use crate::model::{
     TaintEffect, Test, Toleration, TolerationTest, Uid, UnhealthyPolicy, VolumeNeed,
 };
 
+use crate::rules::placement::TOPOLOGY_LABELS;
+
 /// A part of an object that does not say what its field may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Misfit {
@@ -317,6 +319,7 @@ fn volumes(pod: &Value, store: &Store) -> Result<Vec<VolumeNeed>, Misfit> {
                     Some(persistent) => VolumeNeed::Bound {
                         volume: name.into(),
                         terms: node_terms(persistent.at("/spec/nodeAffinity/required"))?,
+                        zones: zones(persistent),
                         driver: persistent.at("/spec/csi/driver").as_str().map(Arc::from),
                         exclusive: object
                             .items("/spec/accessModes")
@@ -329,6 +332,15 @@ fn volumes(pod: &Value, store: &Store) -> Result<Vec<VolumeNeed>, Misfit> {
         needs.push(need);
     }
     Ok(needs)
+}
+
+/// What the labels of a volume say of where it is. Several zones are parted by two underscores.
+fn zones(volume: &Value) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
+    let labelled = |key: &&str| {
+        let values = volume.label(key)?.split("__").map(Arc::from).collect();
+        Some((Arc::from(*key), values))
+    };
+    TOPOLOGY_LABELS.iter().filter_map(labelled).collect()
 }
 
 fn owner(object: &Value) -> Option<Owner> {

@@ -7,6 +7,7 @@ mod filters;
 mod peers;
 mod scene;
 
+pub use filters::TOPOLOGY_LABELS;
 pub use scene::{Scene, Site};
 
 use std::collections::BTreeMap;
@@ -30,8 +31,12 @@ pub enum Obstacle {
     Insufficient(Arc<str>),
     /// More of a resource is asked for than the node has in all.
     TooLarge(Arc<str>),
+    /// The pod names the nodes that it may go to, and this is none of them: the scheduler does not look at it.
+    NotNamed,
     /// It cannot reach a volume of the pod.
     VolumeUnreachable(Arc<str>),
+    /// It is in another zone or region than a volume of the pod says of itself.
+    VolumeZone(Arc<str>),
     /// A volume that only one pod may use is in use.
     VolumeInUse(Arc<str>),
     /// It takes no more volumes of this CSI driver.
@@ -53,17 +58,17 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
-            Self::Taint(taint) if taint.value.is_empty() => {
-                write!(f, "node(s) had untolerated taint {{{}}}", taint.key)
-            }
-            Self::Taint(taint) => write!(f, "node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value),
+            Self::NotNamed => f.write_str("node(s) didn't satisfy plugin(s) [NodeAffinity]"),
+            Self::Taint(_) => f.write_str("node(s) had untolerated taint(s)"),
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Ports => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::Insufficient(resource) if &**resource == "pods" => f.write_str("Too many pods"),
             Self::Insufficient(resource) | Self::TooLarge(resource) => write!(f, "Insufficient {resource}"),
-            Self::VolumeUnreachable(_) => f.write_str("node(s) had volume node affinity conflict"),
+            Self::VolumeUnreachable(_) => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::VolumeZone(_) => f.write_str("node(s) had no available volume zone"),
             Self::VolumeInUse(_) => f.write_str(
-                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by \
+                 another pod",
             ),
             Self::VolumeLimit(_) => f.write_str("node(s) exceed max volume count"),
             Self::Spread(_) => f.write_str("node(s) didn't match pod topology spread constraints"),
@@ -120,12 +125,17 @@ impl Fit {
 /// [`Unready`] where no node is tried at all.
 pub fn fit(pod: &PlacedPod, scene: &Scene<'_>) -> Result<Fit, Unready> {
     filters::ready(pod)?;
+    let named = filters::named(pod);
     let spread = peers::SpreadCounts::new(pod, scene);
     let near = peers::Neighbours::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
     for site in scene.sites() {
-        let obstacles =
-            filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site));
+        let elsewhere = named.as_ref().is_some_and(|names| !names.contains(site.place.name.as_str()));
+        let obstacles = elsewhere
+            .then(|| vec![Obstacle::NotNamed])
+            .or_else(|| filters::check(pod, site, scene))
+            .or_else(|| spread.check(pod, site))
+            .or_else(|| near.check(pod, site));
         match obstacles {
             Some(obstacles) => {
                 fit.obstacles.insert(site.place.name.clone(), obstacles);

@@ -125,6 +125,7 @@ fn volumes_pin_pods() {
     let need = |volume: &str, zone: &str, exclusive| VolumeNeed::Bound {
         volume: volume.into(),
         terms: vec![NodeTerm { labels: Selector::parse(&format!("zone={zone}")).unwrap(), fields: vec![] }],
+        zones: Vec::new(),
         driver: Some("disk".into()),
         exclusive,
     };

@@ -15,6 +15,9 @@ use crate::twin::object::{Condition, Look, set, set_condition};
 use crate::twin::view;
 use crate::twin::world::World;
 
+/// The scheduler that pods have where they name none. Those of another wait for ever: nobody else is here.
+const NAME: &str = "default-scheduler";
+
 /// What becomes of a pod that waits for a node.
 enum Outcome {
     Placed(NodeName),
@@ -23,7 +26,12 @@ enum Outcome {
 
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     let store = &world.store;
-    let waiting = |pod: &Value| pod.text("/spec/nodeName").is_empty() && !pod.is_terminating() && !pod.is_finished();
+    let waiting = |pod: &Value| {
+        pod.text("/spec/nodeName").is_empty()
+            && pod.text("/spec/schedulerName") == NAME
+            && !pod.is_terminating()
+            && !pod.is_finished()
+    };
     let mut pending: Vec<(Key, Result<PlacedPod, String>, String)> = Vec::new();
     for (key, pod) in store.entries(Kind::Pod).filter(|(_, pod)| waiting(pod)) {
         let placed = view::placed(pod, store).map_err(|misfit| format!("{}: {}", misfit.field, misfit.why));
@@ -52,10 +60,10 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
                     "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
                 ),
                 Err(Unready::ClaimMissing(claim)) => {
-                    Outcome::Waits("Unschedulable", format!("persistentvolumeclaim \"{claim}\" not found"))
+                    Outcome::Waits("Unschedulable", none(&places, &format!("persistentvolumeclaim \"{claim}\" not found")))
                 }
                 Err(Unready::ClaimUnbound(_)) => {
-                    Outcome::Waits("Unschedulable", "pod has unbound immediate PersistentVolumeClaims".to_owned())
+                    Outcome::Waits("Unschedulable", none(&places, "pod has unbound immediate PersistentVolumeClaims"))
                 }
                 Ok(found) => match choose(pod, &found.feasible, &scene, world.seed) {
                     Some(node) => {
@@ -91,6 +99,11 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
         }
     }
     None
+}
+
+/// The scheduler's message where it has not tried any node.
+fn none(places: &[Place], why: &str) -> String {
+    format!("0/{} nodes are available: {why}.", places.len())
 }
 
 /// The best of the feasible nodes: wished for, without soft taints, least allocated, fewest pods of the same owner.

@@ -98,7 +98,7 @@ async fn all(plane: &ControlPlane) -> Result<(), Failed> {
         return Err(format!("{} of {} scenarios differ:\n{shown}", failures.len(), scenarios.len()).into());
     }
     if std::env::var_os("HAULOUT_SCENARIO").is_some() {
-        eprintln!("{}", matrix::show(&tally));
+        eprintln!("{}", matrix::page(&tally));
         return Ok(());
     }
     if tally.scenarios < LEAST {

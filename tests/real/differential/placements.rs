@@ -300,7 +300,11 @@ fn demanding(dice: &mut Dice, scene: &mut Scene<'_>) {
                 { "name": "first", "image": "i", "resources": { "requests": { "cpu": "2" } } },
             ]);
         }
-        3 => spec["resources"] = json!({ "requests": { "cpu": dice.of(&["2", "3500m"]), "memory": "6Gi" } }),
+        3 => {
+            // A pod as a whole may not ask for less than its containers.
+            spec["containers"][0]["resources"] = json!({ "requests": { "cpu": "1", "memory": "1Gi" } });
+            spec["resources"] = json!({ "requests": { "cpu": dice.of(&["2", "3500m"]), "memory": "6Gi" } });
+        }
         _ => {}
     }
 }

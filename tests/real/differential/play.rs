@@ -281,7 +281,8 @@ impl<'a> Play<'a> {
             let name = known.unwrap_or(if bare { name } else { "other" });
             let terminating = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { " terminating" };
             let ready = if is_ready(&pod) { " ready" } else { "" };
-            let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+            // The collector of pods may call one without a node Failed, some time after it was deleted.
+            let phase = pod["status"]["phase"].as_str().filter(|_| terminating.is_empty()).unwrap_or_default();
             *pods.entry(format!("{name} {phase}{ready}{terminating}")).or_default() += 1;
         }
         Ok(json!({ "budgets": budgets, "pods": pods }))
@@ -625,7 +626,8 @@ pub(super) fn pin(pod: &mut Value, nodes: &[String]) {
 /// The reasons of a scheduler's message, without the numbers of all nodes, those of other scenarios, and preemption.
 fn reasons(message: &str) -> String {
     let Some((_, rest)) = message.split_once(" nodes are available: ") else { return without_ids(message) };
-    let rest = rest.split(" preemption: ").next().unwrap_or_default().trim_end();
+    // What comes after the first sentence is about preemption, which nothing here could gain by.
+    let rest = rest.split(". ").next().unwrap_or_default().trim_end();
     let mut kept: Vec<&str> = rest
         .trim_end_matches('.')
         .split(", ")

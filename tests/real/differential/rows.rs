@@ -76,6 +76,27 @@ pub(super) const ROWS: &[&str] = &[
     "filter: a claim that is not there",
 ];
 
+/// What is known and not played, and why.
+pub(super) const NOT_PLAYED: &[(&str, &str)] = &[
+    (
+        "disruptionsAllowed below 0 (403)",
+        "the API refuses to store such a status, which is what is played; no eviction can meet it",
+    ),
+    ("20 conflicts in a row (504)", "nobody can bring them about at will"),
+    ("RBAC and admission policies (403, 422)", "they answer before the eviction is looked at, and the twin has neither"),
+    (
+        "SyncFailed stays after its cause is gone",
+        "the cause would have to go without an event of a pod or the budget, as when a custom resource gains a scale; \
+         the twin has no custom resources",
+    ),
+    ("the budget not chosen among two that overlap", "which one is counted is chance; what is played is how it ends"),
+    ("node down, zone outage", "about the node lifecycle controller, and a minute each; other tests have them"),
+    ("kubectl drain on a budget being processed", "about kubectl"),
+    ("privileged pods, webhooks on DELETE, DaemonSet pods that come back", "no answer of the eviction API"),
+    ("the filters NodeDeclaredFeatures and DynamicResources", "haulout does not judge them"),
+    ("the text of scheduler messages about preemption", "no pod in the scenarios has a priority"),
+];
+
 /// How many scenarios each row must decide.
 pub(super) const LEAST: usize = 10;
 

@@ -46,11 +46,7 @@ pub(super) struct Ask<'a> {
     pub(super) body: Option<&'a Value>,
 }
 
-impl<'a> Ask<'a> {
-    pub(super) fn get(path: &'a str) -> Self {
-        Self { method: "GET", path, content_type: "", body: None }
-    }
-
+impl Ask<'_> {
     fn request<B: From<Vec<u8>>>(&self) -> Result<Request<B>, Failed> {
         let body = self.body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
         let mut request = Request::builder().method(self.method).uri(self.path).header("accept", "application/json");
