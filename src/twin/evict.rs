@@ -56,8 +56,7 @@ impl World {
         if self.object(&home).is_some_and(|namespace| namespace.is_terminating()) {
             return Err(Failure::namespace_terminating(Kind::Pod, &key.name, &key.namespace));
         }
-        let dry_runs: Vec<&str> =
-            body.items("/deleteOptions/dryRun").iter().filter_map(Value::as_str).collect();
+        let dry_runs: Vec<&str> = body.items("/deleteOptions/dryRun").iter().filter_map(Value::as_str).collect();
         let dry = !dry_runs.is_empty();
         if dry && request.options.dry_run && dry_runs != ["All"] {
             return Err(Failure::different_dry_runs(&["All"], &dry_runs));

@@ -51,7 +51,9 @@ fn requirement(expression: &Value, field: &'static str) -> Result<Requirement, M
         only.and_then(|value| value.parse::<i64>().ok()).ok_or_else(|| misfit(field, "Gt and Lt need one integer"))
     };
     let test = match expression.text("/operator") {
-        "In" | "NotIn" if values.is_empty() => return Err(misfit(field, "must be specified when `operator` is 'In' or 'NotIn'")),
+        "In" | "NotIn" if values.is_empty() => {
+            return Err(misfit(field, "must be specified when `operator` is 'In' or 'NotIn'"));
+        }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
             return Err(misfit(field, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
         }

@@ -108,7 +108,10 @@ fn resources(pod: &PlacedPod, site: &Site<'_>) -> Option<Vec<Obstacle>> {
 
 /// The filters that look at volumes, each at all of them before the next.
 fn volumes(pod: &PlacedPod, site: &Site<'_>, scene: &Scene<'_>) -> Option<Vec<Obstacle>> {
-    in_use(pod, scene).or_else(|| volume_limits(pod, site)).or_else(|| reachable(pod, site)).or_else(|| zones(pod, site))
+    in_use(pod, scene)
+        .or_else(|| volume_limits(pod, site))
+        .or_else(|| reachable(pod, site))
+        .or_else(|| zones(pod, site))
 }
 
 fn bound(pod: &PlacedPod) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<str>>)> {

@@ -110,9 +110,8 @@ fn controller(pod: &Value, store: &Store) -> Controller {
             scaled(deployment.as_deref().unwrap_or(&set))
         }
         Some(kind) => Controller::Unscalable { resource: kind.resource().into() },
-        None => Controller::Unserved {
-            kind: owner.text("/kind").into(),
-            api_version: owner.text("/apiVersion").into(),
-        },
+        None => {
+            Controller::Unserved { kind: owner.text("/kind").into(), api_version: owner.text("/apiVersion").into() }
+        }
     }
 }

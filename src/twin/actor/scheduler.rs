@@ -59,9 +59,10 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
                     "SchedulingGated",
                     "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
                 ),
-                Err(Unready::ClaimMissing(claim)) => {
-                    Outcome::Waits("Unschedulable", none(&places, &format!("persistentvolumeclaim \"{claim}\" not found")))
-                }
+                Err(Unready::ClaimMissing(claim)) => Outcome::Waits(
+                    "Unschedulable",
+                    none(&places, &format!("persistentvolumeclaim \"{claim}\" not found")),
+                ),
                 Err(Unready::ClaimUnbound(_)) => {
                     Outcome::Waits("Unschedulable", none(&places, "pod has unbound immediate PersistentVolumeClaims"))
                 }

@@ -11,28 +11,28 @@ pub(super) type Make = fn(&mut Dice, &str) -> Vec<Step>;
 
 /// The families, with how many scenarios of each are played.
 pub(super) const FAMILIES: &[(&str, u32, Make)] = &[
-    ("budgets", 110, budgets),
+    ("budgets", 70, budgets),
     ("bare", 25, bare_pods),
-    ("mixed", 15, mixed),
-    ("unready", 35, unready),
+    ("mixed", 12, mixed),
+    ("unready", 36, unready),
     ("feasible", 40, feasible),
     ("not-running", 20, not_running),
-    ("terminating", 24, terminating),
-    ("two-budgets", 20, two_budgets),
+    ("terminating", 20, terminating),
+    ("two-budgets", 12, two_budgets),
     ("unscalable", 24, unscalable),
-    ("fails-later", 14, fails_later),
-    ("too-many", 11, too_many),
+    ("fails-later", 24, fails_later),
+    ("too-many", 10, too_many),
     ("negative", 10, negative),
-    ("wrong-request", 44, wrong_request),
-    ("stale-uid", 44, stale_uid),
-    ("dry-run", 24, dry_run),
-    ("unknown-phase", 11, unknown_phase),
-    ("ended-ready", 11, ended_ready),
-    ("selectors", 24, selectors),
-    ("invalid", 12, invalid),
+    ("wrong-request", 40, wrong_request),
+    ("stale-uid", 60, stale_uid),
+    ("dry-run", 14, dry_run),
+    ("unknown-phase", 10, unknown_phase),
+    ("ended-ready", 10, ended_ready),
+    ("selectors", 20, selectors),
+    ("invalid", 10, invalid),
     ("leaving", 10, leaving),
     ("rush", 12, rush),
-    ("overlap", 11, overlap),
+    ("overlap", 10, overlap),
 ];
 
 const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
@@ -193,15 +193,22 @@ fn mixed(dice: &mut Dice, space: &str) -> Vec<Step> {
 /// Evictions of pods that are not Ready.
 fn unready(dice: &mut Dice, space: &str) -> Vec<Step> {
     let count = dice.between(2, 5);
-    let ready = if dice.chance(35) { 0 } else { dice.between(0, count - 1) };
-    let mut steps = pods(space, dice.of(&KINDS), count, ready);
-    let (field, bound) = if dice.chance(50) {
-        dice.of(&[("minAvailable", 0), ("maxUnavailable", 100), ("minAvailable", 1), ("maxUnavailable", 1)])
-    } else {
-        ("minAvailable", dice.between(0, count))
+    let if_healthy = dice.of(&["", "IfHealthyBudget"]);
+    let (ready, (field, bound), policy) = match dice.turn(3) {
+        // Nothing is healthy, and the budget forbids nothing.
+        0 => {
+            let bounds = [("minAvailable", json!(0)), ("minAvailable", json!("0%")), ("maxUnavailable", json!("100%"))];
+            let bound = bounds[dice.between(0, 2) as usize].clone();
+            (0, bound, if_healthy)
+        }
+        // Enough are.
+        1 => (count - 1, ("minAvailable", json!(dice.between(1, count - 1))), if_healthy),
+        _ => {
+            let ready = dice.between(0, count - 1);
+            (ready, ("minAvailable", json!(dice.between(0, count))), any_policy(dice))
+        }
     };
-    let bound = if bound == 100 { json!("100%") } else { json!(bound) };
-    let policy = any_policy(dice);
+    let mut steps = pods(space, dice.of(&KINDS), count, ready);
     steps.push(over_web(space, spec(field, bound, policy)));
     steps.push(drain(vec![format!("web-{}", count - 1)]));
     steps
@@ -293,7 +300,7 @@ const OWNERS: [(&str, &str, &str); 3] =
 fn unscalable(dice: &mut Dice, space: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let count = dice.between(1, 3);
-    if dice.chance(50) {
+    if dice.turn(2) == 0 {
         for (index, name) in names("pod", count).iter().enumerate() {
             let mut pod = bare(space, name, "web");
             pod["metadata"]["ownerReferences"] = json!([{
@@ -329,8 +336,7 @@ fn unscalable(dice: &mut Dice, space: &str) -> Vec<Step> {
 }
 
 fn owner(space: &str, api: &str, kind: &str) -> Value {
-    let mut object =
-        json!({ "apiVersion": api, "kind": kind, "metadata": { "name": "owner", "namespace": space } });
+    let mut object = json!({ "apiVersion": api, "kind": kind, "metadata": { "name": "owner", "namespace": space } });
     if kind == "Service" {
         object["spec"] = json!({ "clusterIP": "None", "selector": { "none": "none" } });
     }
@@ -355,7 +361,7 @@ fn fails_later(dice: &mut Dice, space: &str) -> Vec<Step> {
     steps.push(Step::Make(owner(space, api, kind)));
     steps.push(Step::Make(owned(space, "stranger", api, kind, plural)));
     steps.push(Step::Settle);
-    if dice.chance(60) {
+    if dice.turn(2) == 0 {
         steps.push(drain(vec!["web-0".to_owned()]));
     } else {
         // And one that was changed since it was counted last: it is being processed, for as long as the count fails.
@@ -407,7 +413,7 @@ fn wrong_request(dice: &mut Dice, space: &str) -> Vec<Step> {
         steps.push(over_web(space, spec("minAvailable", json!(dice.between(0, 2)), "")));
     }
     steps.push(Step::Settle);
-    steps.push(match dice.between(0, 3) {
+    steps.push(match dice.turn(4) {
         0 => evict_with("web-0", "", json!({ "metadata": { "name": "another" } })),
         1 => evict_with("web-0", "", json!({ "metadata": { "namespace": "another" } })),
         2 => evict_with("web-0", "?dryRun=All", json!({ "deleteOptions": { "dryRun": ["All", "All"] } })),
@@ -424,9 +430,8 @@ fn wrong_request(dice: &mut Dice, space: &str) -> Vec<Step> {
 fn stale_uid(dice: &mut Dice, space: &str) -> Vec<Step> {
     let uid = json!({ "deleteOptions": { "preconditions": { "uid": "00000000-0000-4000-8000-000000000000" } } });
     let version = json!({ "deleteOptions": { "preconditions": { "resourceVersion": "1" } } });
-    let by_uid = dice.chance(60);
-    let body = if by_uid { uid.clone() } else { version };
-    match dice.between(0, 4) {
+    let body = if dice.turn(2) == 0 { uid.clone() } else { version };
+    match dice.turn(6) {
         // Ready, under a budget with room.
         0 | 1 => {
             let mut steps = pods(space, dice.of(&KINDS), 3, 3);
@@ -451,7 +456,7 @@ fn stale_uid(dice: &mut Dice, space: &str) -> Vec<Step> {
             steps.push(Step::Settle);
             steps
         }
-        _ if dice.chance(50) => {
+        4 => {
             let mut steps = pods(space, "ReplicaSet", 1, 1);
             steps.push(evict_with("web-0", "", uid));
             steps
@@ -510,7 +515,7 @@ fn ended_ready(dice: &mut Dice, space: &str) -> Vec<Step> {
 fn selectors(dice: &mut Dice, space: &str) -> Vec<Step> {
     let mut steps = pods(space, dice.of(&KINDS), 2, 2);
     let mut spec = json!({ "minAvailable": dice.between(0, 2) });
-    if dice.chance(50) {
+    if dice.turn(2) == 0 {
         spec["selector"] = json!({});
     }
     steps.push(Step::Make(budget(space, "web", spec)));
@@ -552,11 +557,7 @@ fn leaving(dice: &mut Dice, space: &str) -> Vec<Step> {
         Step::Status { pod: "subject".to_owned(), phase: dice.of(&["Running", "Pending"]), ready: dice.chance(50) },
         Step::Delete { what: format!("namespaces/{space}"), body: json!({}) },
         evict("subject"),
-        Step::Change {
-            what: "pods/subject".to_owned(),
-            part: "",
-            body: json!({ "metadata": { "finalizers": null } }),
-        },
+        Step::Change { what: "pods/subject".to_owned(), part: "", body: json!({ "metadata": { "finalizers": null } }) },
     ]
 }
 

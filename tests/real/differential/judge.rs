@@ -34,11 +34,8 @@ pub(super) struct Judge {
 
 impl Judge {
     pub(super) async fn new(kubeconfig: &Path) -> Result<Self, Failed> {
-        let access = Access::Kubeconfig {
-            path: Some(kubeconfig.to_owned()),
-            context: None,
-            env: KubeconfigEnv::default(),
-        };
+        let access =
+            Access::Kubeconfig { path: Some(kubeconfig.to_owned()), context: None, env: KubeconfigEnv::default() };
         let cluster = connect(access, "differential", None).await.map_err(|error| error.to_string())?;
         Ok(Self { cluster })
     }
@@ -142,8 +139,7 @@ fn empty(name: &NodeName) -> Result<Snapshot, Failed> {
 /// The node is to be out of service, and the drain may take everything that the API would let go.
 fn config(node: &NodeName) -> Result<Config, Failed> {
     let drain = DrainRule { unmanaged: UnmanagedPods::Evict, delete_emptydir_data: true, ..DrainRule::DEFAULT };
-    let scope =
-        Scope { clusters: BTreeSet::from([cluster_name()?]), nodes: [node.clone()].into(), ..Scope::default() };
+    let scope = Scope { clusters: BTreeSet::from([cluster_name()?]), nodes: [node.clone()].into(), ..Scope::default() };
     Ok(Config {
         name: Foreign::new("differential"),
         clusters: BTreeMap::from([(

@@ -62,11 +62,16 @@ pub(super) fn page(tally: &Tally) -> String {
         for real in [Fits::Yes, Fits::No] {
             let count = tally.places.get(&(rules, real)).map_or(0, |(count, _)| *count);
             let rules = if rules == Fits::Yes { "it fits" } else { "it fits nowhere" };
-            let real = if real == Fits::Yes { "placed it, on a node that fits" } else { "left it Pending, for the same reasons" };
+            let real = if real == Fits::Yes {
+                "placed it, on a node that fits"
+            } else {
+                "left it Pending, for the same reasons"
+            };
             let _ = writeln!(out, "| {rules} | {real} | {count} |");
         }
     }
-    let _ = writeln!(out, "\n## Rows and filters\n\nHow many scenarios each decided.\n\n| row | scenarios |\n|---|---|");
+    let _ =
+        writeln!(out, "\n## Rows and filters\n\nHow many scenarios each decided.\n\n| row | scenarios |\n|---|---|");
     for row in ROWS {
         let _ = writeln!(out, "| {row} | {} |", tally.rows.get(row).map_or(0, BTreeSet::len));
     }

@@ -14,20 +14,20 @@ use super::scenario::{Step, template};
 
 /// The families, with how many scenarios of each are played.
 pub(super) const FAMILIES: &[(&str, u32, Make)] = &[
-    ("cordons", 14, cordons),
-    ("taints", 20, taints),
-    ("affinity", 20, affinity),
-    ("ports", 18, ports),
-    ("resources", 24, resources),
+    ("cordons", 10, cordons),
+    ("taints", 14, taints),
+    ("affinity", 16, affinity),
+    ("ports", 20, ports),
+    ("resources", 16, resources),
     ("crowded", 14, crowded),
-    ("spread", 30, spread),
-    ("near", 20, near),
-    ("apart", 24, apart),
-    ("volumes", 36, volumes),
-    ("limits", 14, limits),
+    ("spread", 26, spread),
+    ("near", 14, near),
+    ("apart", 26, apart),
+    ("volumes", 52, volumes),
+    ("limits", 12, limits),
     ("gated", 10, gated),
     ("named", 10, named),
-    ("any", 30, any),
+    ("any", 20, any),
 ];
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -109,7 +109,8 @@ impl<'a> Scene<'a> {
     fn steps(self) -> Vec<Step> {
         let names = self.names();
         let (space, first) = (self.space, names[0].clone());
-        let mut steps: Vec<Step> = self.nodes.into_iter().chain(self.extra).chain(self.others).map(Step::Make).collect();
+        let mut steps: Vec<Step> =
+            self.nodes.into_iter().chain(self.extra).chain(self.others).map(Step::Make).collect();
         steps.push(Step::Calm { nodes: names.clone() });
         let mut probe = self.pod.clone();
         probe["apiVersion"] = "v1".into();
@@ -129,7 +130,9 @@ impl<'a> Scene<'a> {
             query: "",
             body: json!({ "deleteOptions": { "gracePeriodSeconds": 0 } }),
         });
-        steps.push(Step::Probe { pod: probe.clone(), nodes: names.clone() });
+        // Its own node is of interest only to a pod that bears the cordon.
+        let skipped = usize::from(probe["spec"]["tolerations"].is_null());
+        steps.push(Step::Probe { pod: probe.clone(), nodes: names[skipped..].to_vec() });
         pin(&mut probe, &names);
         probe["metadata"]["name"] = "replacement".into();
         steps.push(Step::Make(probe));
@@ -217,9 +220,8 @@ fn affine(dice: &mut Dice, scene: &mut Scene<'_>) {
         let count = dice.between(1, 2);
         let terms: Vec<Value> = (0..count)
             .map(|_| {
-                let expressions: Vec<Value> = (0..dice.between(1, 2))
-                    .map(|_| serde_json::from_str(one(dice)).unwrap_or_default())
-                    .collect();
+                let expressions: Vec<Value> =
+                    (0..dice.between(1, 2)).map(|_| serde_json::from_str(one(dice)).unwrap_or_default()).collect();
                 json!({ "matchExpressions": expressions })
             })
             .collect();
@@ -261,9 +263,7 @@ fn resources(dice: &mut Dice, space: &str) -> Vec<Step> {
 }
 
 fn demanding(dice: &mut Dice, scene: &mut Scene<'_>) {
-    let amount = |dice: &mut Dice| {
-        json!({ "cpu": dice.of(&["500m", "1", "1500m", "2", "3"]), "memory": dice.of(&["1Gi", "3Gi", "6Gi", "1500M"]) })
-    };
+    let amount = |dice: &mut Dice| json!({ "cpu": dice.of(&["500m", "1", "1500m", "2", "3"]), "memory": dice.of(&["1Gi", "3Gi", "6Gi", "1500M"]) });
     for on in 1..scene.nodes.len() as u32 {
         if dice.chance(75) {
             let requests = amount(dice);
@@ -332,7 +332,7 @@ fn spread_out(dice: &mut Dice, scene: &mut Scene<'_>) {
         for _ in 0..dice.between(0, 2) {
             scene.other(on, &json!({ "app": "web" }), &json!({}));
         }
-        if on > 0 && dice.chance(30)
+        if (on == 1 && dice.turn(2) == 0 || on > 1 && dice.chance(30))
             && let Some(labels) = scene.nodes[on as usize]["metadata"]["labels"].as_object_mut()
         {
             labels.remove(ZONE);
@@ -367,7 +367,7 @@ fn spread_out(dice: &mut Dice, scene: &mut Scene<'_>) {
         node["metadata"]["labels"][format!("{}/host", scene.space)] = name;
     }
     let host = format!("{}/host", scene.space);
-    let first = if dice.chance(65) { &zone } else { &host };
+    let first = if dice.turn(2) == 0 || dice.chance(40) { &zone } else { &host };
     let mut constraints = vec![one(dice, first)];
     if dice.chance(30) {
         let other = if constraints[0]["topologyKey"] == zone { &host } else { &zone };
@@ -417,21 +417,22 @@ fn apart(dice: &mut Dice, space: &str) -> Vec<Step> {
 }
 
 fn apart_from(dice: &mut Dice, scene: &mut Scene<'_>) {
-    let by_others = dice.chance(50);
+    let by_others = dice.turn(2) == 0;
+    let wanted = dice.of(&["db", "web"]);
     for on in 0..scene.nodes.len() as u32 {
-        if dice.chance(60) {
+        if on == 1 || dice.chance(50) {
             let mut spec = json!({});
             if by_others {
                 let key = if dice.chance(30) { ZONE } else { "kubernetes.io/hostname" };
                 let term = json!({ "topologyKey": key, "labelSelector": { "matchLabels": { "app": "web" } } });
                 spec["affinity"]["podAntiAffinity"][REQUIRED] = json!([term]);
             }
-            scene.other(on, &json!({ "app": dice.of(&["db", "web"]) }), &spec);
+            let app = if dice.chance(80) { wanted } else { "cache" };
+            scene.other(on, &json!({ "app": app }), &spec);
         }
     }
     if !by_others {
-        let app = dice.of(&["db", "web"]);
-        scene.pod["spec"]["affinity"]["podAntiAffinity"][REQUIRED] = json!([term(dice, app, scene.space)]);
+        scene.pod["spec"]["affinity"]["podAntiAffinity"][REQUIRED] = json!([term(dice, wanted, scene.space)]);
     }
 }
 
@@ -474,9 +475,9 @@ fn volumes(dice: &mut Dice, space: &str) -> Vec<Step> {
 
 fn with_volume(dice: &mut Dice, scene: &mut Scene<'_>) {
     scene.pod["spec"]["volumes"] = mounts(&["data"]);
-    match dice.between(0, 5) {
+    match dice.turn(4) {
         // A volume of a zone, or a few, by its own affinity.
-        0 | 1 => {
+        0 => {
             let at = claim(scene, "data", "ReadWriteOnce", None);
             let zones = dice.of(&[&["z1"][..], &["z2"], &["z2", "z3"], &["z9"]]);
             let expression = json!({ "key": ZONE, "operator": "In", "values": zones });
@@ -484,19 +485,19 @@ fn with_volume(dice: &mut Dice, scene: &mut Scene<'_>) {
                 json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [expression] }] } });
         }
         // By its label, as old drivers do.
-        2 | 3 => {
+        1 => {
             let at = claim(scene, "data", "ReadWriteOnce", None);
-            let zones = dice.of(&["z1", "z2", "z2__z3", "z9"]);
+            let zones = dice.of(&["z1", "z1__z3", "z2__z3", "z3", "z9"]);
             scene.extra[at]["metadata"]["labels"][ZONE] = zones.into();
-            if dice.chance(30)
+            if dice.chance(15)
                 && let Some(labels) = scene.nodes[1]["metadata"]["labels"].as_object_mut()
             {
                 labels.remove(ZONE);
             }
         }
-        4 => {
+        2 => {
             claim(scene, "data", "ReadWriteOncePod", None);
-            if dice.chance(65) {
+            if dice.chance(90) {
                 let on = dice.between(0, u32::try_from(scene.nodes.len()).unwrap_or(1) - 1);
                 scene.other(on, &json!({}), &json!({ "volumes": mounts(&["data"]) }));
             }
@@ -517,7 +518,8 @@ fn limits(dice: &mut Dice, space: &str) -> Vec<Step> {
             "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": { "name": name },
             "spec": { "drivers": [{ "name": driver, "nodeID": name, "topologyKeys": [], "allocatable": { "count": limit } }] },
         }));
-        for number in 0..dice.between(0, limit) {
+        let used = if on == 1 { limit } else { dice.between(0, limit) };
+        for number in 0..used {
             let claimed = format!("data-{on}-{number}");
             claim(&mut scene, &claimed, "ReadWriteOnce", Some(driver));
             scene.other(on, &json!({}), &json!({ "volumes": mounts(&[&claimed]) }));
@@ -545,7 +547,8 @@ fn named(dice: &mut Dice, space: &str) -> Vec<Step> {
     pod["kind"] = "Pod".into();
     pod["metadata"]["namespace"] = space.into();
     pod["metadata"]["name"] = "named".into();
-    pod["spec"]["nodeName"] = names[dice.between(0, u32::try_from(names.len()).unwrap_or(1) - 1) as usize].clone().into();
+    pod["spec"]["nodeName"] =
+        names[dice.between(0, u32::try_from(names.len()).unwrap_or(1) - 1) as usize].clone().into();
     let mut steps = scene.steps();
     steps.push(Step::Make(pod));
     steps.push(Step::Placed { pod: "named".to_owned() });

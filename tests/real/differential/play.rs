@@ -28,6 +28,8 @@ pub(super) struct Play<'a> {
     /// The names of pods on the real side and on the twin, by alias.
     names: BTreeMap<String, [String; 2]>,
     leaving: bool,
+    /// The nodes that a copy of the pod under test was found to fit on, and those that it was not.
+    fits: BTreeMap<String, bool>,
     pub(super) log: Vec<String>,
     pub(super) tally: Tally,
 }
@@ -44,6 +46,7 @@ impl<'a> Play<'a> {
             judge,
             names: BTreeMap::new(),
             leaving: false,
+            fits: BTreeMap::new(),
             log: Vec::new(),
             tally: Tally { scenarios: 1, ..Tally::default() },
         })
@@ -87,7 +90,8 @@ impl<'a> Play<'a> {
             if let Step::Make(object) = step
                 && matches!(object["kind"].as_str(), Some("Node" | "PersistentVolume" | "StorageClass" | "CSINode"))
             {
-                let path = format!("{}/{}", collection(object), object["metadata"]["name"].as_str().unwrap_or_default());
+                let path =
+                    format!("{}/{}", collection(object), object["metadata"]["name"].as_str().unwrap_or_default());
                 real.ask(&Ask { method: "DELETE", path: &path, content_type: "", body: None }).await?;
             }
         }
@@ -291,8 +295,12 @@ impl<'a> Play<'a> {
     fn status_of(&self, budget: &Value, index: usize) -> Value {
         let status = &budget["status"];
         let number = |field: &str| status[field].as_i64().unwrap_or(0);
-        let disrupted: Vec<String> =
-            status["disruptedPods"].as_object().into_iter().flatten().map(|(name, _)| self.plain(name, index)).collect();
+        let disrupted: Vec<String> = status["disruptedPods"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| self.plain(name, index))
+            .collect();
         let conditions: Vec<Value> = status["conditions"]
             .as_array()
             .into_iter()
@@ -355,7 +363,10 @@ impl<'a> Play<'a> {
             });
             let extra = self.resolve(extra, index).await?;
             merge(&mut body, &extra);
-            let path = format!("{}/eviction{query}", path(&self.scenario.namespace, &format!("pods/{}", self.pod(pod, index))));
+            let path = format!(
+                "{}/eviction{query}",
+                path(&self.scenario.namespace, &format!("pods/{}", self.pod(pod, index)))
+            );
             answers.push(send(self.side(index), "POST", &path, Some(&body)).await?);
             if index == 0 {
                 sent = body;
@@ -575,7 +586,12 @@ impl<'a> Play<'a> {
         // A claim is of use once it is bound.
         for index in [0, 1] {
             let mut wait = Wait::new();
-            while self.list(index, "persistentvolumeclaims").await?.iter().any(|claim| claim["status"]["phase"] != "Bound") {
+            while self
+                .list(index, "persistentvolumeclaims")
+                .await?
+                .iter()
+                .any(|claim| claim["status"]["phase"] != "Bound")
+            {
                 if !wait.more().await {
                     return Err(format!("{}: claims are not bound", self.side(index).name()).into());
                 }
@@ -585,7 +601,15 @@ impl<'a> Play<'a> {
     }
 
     async fn placed(&mut self, pod: &str) -> Result<(), Differs> {
-        self.decide_place(pod).await.map(|_| ())
+        // The choice among nodes that fit is the scheduler's own; that it fits there is not.
+        for place in self.decide_place(pod).await? {
+            if let Ok(node) = place
+                && self.fits.get(&node) == Some(&false)
+            {
+                return Err(format!("{pod} is on {node}, where a copy of it did not fit: {:?}", self.fits).into());
+            }
+        }
+        Ok(())
     }
 
     async fn probe(&mut self, pod: &Value, nodes: &[String]) -> Result<(), Differs> {
@@ -595,7 +619,11 @@ impl<'a> Play<'a> {
             probe["metadata"]["name"] = name.as_str().into();
             pin(&mut probe, std::slice::from_ref(node));
             self.make(&probe).await?;
-            let _ = self.decide_place(&name).await?;
+            let [place, _] = self.decide_place(&name).await?;
+            // Where affinity decides what a spread counts, a copy for one node alone is another pod.
+            if !pod["spec"].to_string().contains("\"Honor\"") {
+                self.fits.insert(node.clone(), place.is_ok());
+            }
             for index in [0, 1] {
                 let path = path(&self.scenario.namespace, &format!("pods/{name}"));
                 send(self.side(index), "DELETE", &path, Some(&json!({ "gracePeriodSeconds": 0 }))).await?;

@@ -83,7 +83,10 @@ pub(super) const NOT_PLAYED: &[(&str, &str)] = &[
         "the API refuses to store such a status, which is what is played; no eviction can meet it",
     ),
     ("20 conflicts in a row (504)", "nobody can bring them about at will"),
-    ("RBAC and admission policies (403, 422)", "they answer before the eviction is looked at, and the twin has neither"),
+    (
+        "RBAC and admission policies (403, 422)",
+        "they answer before the eviction is looked at, and the twin has neither",
+    ),
     (
         "SyncFailed stays after its cause is gone",
         "the cause would have to go without an event of a pod or the budget, as when a custom resource gains a scale; \

@@ -136,5 +136,9 @@ pub(super) fn path(namespace: &str, what: &str) -> String {
         _ => ("v1", true),
     };
     let root = root(api);
-    if namespaced { format!("{root}/namespaces/{namespace}/{plural}/{name}") } else { format!("{root}/{plural}/{name}") }
+    if namespaced {
+        format!("{root}/namespaces/{namespace}/{plural}/{name}")
+    } else {
+        format!("{root}/{plural}/{name}")
+    }
 }
