@@ -291,6 +291,15 @@ mod tests {
         assert_eq!(counted(BudgetSpec::MinAvailable(Bound::Count(1)), &pods), (3, 1, 3, 2));
         let failed = count(BudgetSpec::MaxUnavailable(Bound::Count(1)), &pods, &BTreeMap::new(), NOW);
         assert_eq!(failed.unwrap_err().to_string(), "daemonsets.apps does not implement the scale subresource");
+        let unserved = Controller::Unserved { kind: "Widget".into(), api_version: "example.com/v1".into() };
+        for (controller, message) in [
+            (unserved, "no matches for kind \"Widget\" in version \"example.com/v1\""),
+            (Controller::Gone, "found no controllers for pod \"p-0\""),
+        ] {
+            let failed =
+                count(BudgetSpec::MinAvailable(Bound::Percent(50)), &members(1, 0, &controller), &BTreeMap::new(), NOW);
+            assert_eq!(failed.unwrap_err().to_string(), message);
+        }
     }
 
     #[test]

@@ -388,6 +388,12 @@ mod tests {
                 vec![none.clone()],
                 Refused(Conflict { uid: true, burns: false }),
             ),
+            (
+                "unready, old version: not looked at",
+                Subject { resource_version: Some(false), ..unready.clone() },
+                vec![none.clone()],
+                Evicted(UnhealthyBudgetMet),
+            ),
             ("not observed", ready.clone(), vec![new], Refused(Processing(key.clone()))),
             ("negative", ready.clone(), vec![Cover { allowed: -1, ..ok.clone() }], Refused(Negative(key.clone()))),
             (
@@ -421,8 +427,15 @@ mod tests {
                     "The disruption budget web needs 2 healthy pods and has 2 currently".to_owned()
                 )),
                 retry_after: None,
+                about: None,
             }
         );
+        let more = Denied::Exhausted { budget: budget.clone(), desired: 0, healthy: 2, sync_failed: None };
+        let (_, text) = more.answer("web-1", "").cause.unwrap();
+        assert_eq!(text, "The disruption budget web does not allow evicting pods currently");
+        let many = Denied::TooManyDisrupted(budget.clone()).answer("web-1", "");
+        assert!(many.message.starts_with("poddisruptionbudget.policy \"web\" is forbidden: DisruptedPods map too big"));
+        assert_eq!(many.about.unwrap().kind, "poddisruptionbudget");
         let processing = Denied::Processing(budget).answer("web-1", "");
         assert_eq!((processing.code, processing.retry_after), (429, Some(10)));
         let two = Denied::TwoBudgets.answer("web-1", "");

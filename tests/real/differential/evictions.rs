@@ -12,7 +12,7 @@ pub(super) type Make = fn(&mut Dice, &str) -> Vec<Step>;
 /// The families, with how many scenarios of each are played.
 pub(super) const FAMILIES: &[(&str, u32, Make)] = &[
     ("budgets", 70, budgets),
-    ("bare", 25, bare_pods),
+    ("bare", 30, bare_pods),
     ("mixed", 12, mixed),
     ("unready", 36, unready),
     ("feasible", 40, feasible),
@@ -147,16 +147,15 @@ fn bare_pods(dice: &mut Dice, space: &str) -> Vec<Step> {
     let count = dice.between(1, 4);
     let ready = if dice.chance(80) { count } else { dice.between(1, count) };
     let mut steps = bare_running(space, count, ready);
-    let (field, bound) = if dice.chance(60) {
-        dice.of(&[
+    let (field, bound) = match dice.turn(5) {
+        0 | 1 => ("", ""),
+        2 | 3 => dice.of(&[
             ("maxUnavailable", "1"),
             ("maxUnavailable", "50%"),
             ("minAvailable", "50%"),
             ("minAvailable", "1%"),
-            ("", ""),
-        ])
-    } else {
-        ("minAvailable", "0")
+        ]),
+        _ => ("minAvailable", "0"),
     };
     let bound = match bound.parse::<u32>() {
         Ok(0) => json!(dice.between(0, count)),

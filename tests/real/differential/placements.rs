@@ -15,15 +15,15 @@ use super::scenario::{Step, template};
 /// The families, with how many scenarios of each are played.
 pub(super) const FAMILIES: &[(&str, u32, Make)] = &[
     ("cordons", 10, cordons),
-    ("taints", 14, taints),
+    ("taints", 20, taints),
     ("affinity", 16, affinity),
     ("ports", 20, ports),
     ("resources", 16, resources),
     ("crowded", 14, crowded),
-    ("spread", 26, spread),
+    ("spread", 34, spread),
     ("near", 14, near),
     ("apart", 26, apart),
-    ("volumes", 52, volumes),
+    ("volumes", 64, volumes),
     ("limits", 12, limits),
     ("gated", 10, gated),
     ("named", 10, named),
