@@ -241,6 +241,8 @@ pub enum VolumeNeed {
         volume: Arc<str>,
         /// Where it is reachable.
         terms: Vec<NodeTerm>,
+        /// What its own labels say of zone and region: the label, and the values that a node may have for it.
+        zones: Vec<(Arc<str>, BTreeSet<Arc<str>>)>,
         /// The CSI driver, for the limit of volumes per node.
         driver: Option<Arc<str>>,
         /// Whether only one pod may use it (`ReadWriteOncePod`).

@@ -27,6 +27,15 @@ pub enum Controller {
         /// Its plural and group, as the controller's message names it, such as `daemonsets.apps`.
         resource: Arc<str>,
     },
+    /// A controller of a kind that the API does not serve.
+    Unserved {
+        /// Its kind.
+        kind: Arc<str>,
+        /// Its `apiVersion`.
+        api_version: Arc<str>,
+    },
+    /// A controller of a kind with a scale that is not there, or not the same any more.
+    Gone,
 }
 
 /// A pod that a budget's selector matches, whatever its phase.
@@ -58,10 +67,27 @@ pub struct Count {
 /// The controller cannot count: it allows nothing and says so in the condition `DisruptionAllowed`, reason
 /// `SyncFailed`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{resource} does not implement the scale subresource")]
-pub struct SyncFailed {
-    /// Plural and group of the owner that has no scale.
-    pub resource: Arc<str>,
+pub enum SyncFailed {
+    /// An owner has no scale.
+    #[error("{resource} does not implement the scale subresource")]
+    NoScale {
+        /// Its plural and group.
+        resource: Arc<str>,
+    },
+    /// An owner is of a kind that the API does not serve.
+    #[error("no matches for kind \"{kind}\" in version \"{api_version}\"")]
+    NoKind {
+        /// Its kind.
+        kind: Arc<str>,
+        /// Its `apiVersion`.
+        api_version: Arc<str>,
+    },
+    /// An owner is not there.
+    #[error("found no controllers for pod \"{pod}\"")]
+    NoController {
+        /// The pod.
+        pod: Arc<str>,
+    },
 }
 
 /// A share of pods, rounded up, as Kubernetes rounds for both fields of a budget.
@@ -79,7 +105,7 @@ pub fn share(bound: Bound, of: u32) -> u32 {
 /// Counts a budget. `disrupted` is `status.disruptedPods`: pods whose eviction was accepted, and when.
 ///
 /// # Errors
-/// [`SyncFailed`] where the budget needs the scale of an owner that has none.
+/// [`SyncFailed`] where the budget needs the scale of an owner that has none, or cannot be found.
 pub fn count(
     spec: BudgetSpec,
     members: &[Member],
@@ -124,7 +150,13 @@ fn scale(members: &[Member]) -> Result<u32, SyncFailed> {
                     expected = expected.saturating_add(*replicas);
                 }
             }
-            Controller::Unscalable { resource } => return Err(SyncFailed { resource: Arc::clone(resource) }),
+            Controller::Unscalable { resource } => {
+                return Err(SyncFailed::NoScale { resource: Arc::clone(resource) });
+            }
+            Controller::Unserved { kind, api_version } => {
+                return Err(SyncFailed::NoKind { kind: Arc::clone(kind), api_version: Arc::clone(api_version) });
+            }
+            Controller::Gone => return Err(SyncFailed::NoController { pod: Arc::clone(&member.name) }),
         }
     }
     Ok(expected)
@@ -259,6 +291,15 @@ mod tests {
         assert_eq!(counted(BudgetSpec::MinAvailable(Bound::Count(1)), &pods), (3, 1, 3, 2));
         let failed = count(BudgetSpec::MaxUnavailable(Bound::Count(1)), &pods, &BTreeMap::new(), NOW);
         assert_eq!(failed.unwrap_err().to_string(), "daemonsets.apps does not implement the scale subresource");
+        let unserved = Controller::Unserved { kind: "Widget".into(), api_version: "example.com/v1".into() };
+        for (controller, message) in [
+            (unserved, "no matches for kind \"Widget\" in version \"example.com/v1\""),
+            (Controller::Gone, "found no controllers for pod \"p-0\""),
+        ] {
+            let failed =
+                count(BudgetSpec::MinAvailable(Bound::Percent(50)), &members(1, 0, &controller), &BTreeMap::new(), NOW);
+            assert_eq!(failed.unwrap_err().to_string(), message);
+        }
     }
 
     #[test]

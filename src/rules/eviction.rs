@@ -157,15 +157,14 @@ pub fn decide(pod: &Subject, covers: &[Cover<'_>]) -> Verdict {
             UnhealthyPolicy::IfHealthyBudget => None,
         };
         if let Some(passed) = passed {
-            // The server guards this deletion by the version it has just read, takes any conflict for its own race, and
-            // says "try again"; only a resourceVersion of the request makes it a conflict.
-            if pod.resource_version.is_some()
-                && let Some(conflict) = conflict(false)
-            {
-                return conflict;
-            }
+            // The server guards this deletion by the version it has just read, in place of one that the request gave,
+            // which is therefore never found stale. It takes any conflict for its own race and says "try again", unless
+            // the request named a version.
             if pod.uid == Some(false) {
-                return Verdict::Refused(Denied::Processing(cover.key.clone()));
+                return Verdict::Refused(match pod.resource_version {
+                    Some(_) => Denied::Conflict { uid: true, burns: false },
+                    None => Denied::Processing(cover.key.clone()),
+                });
             }
             return Verdict::Evicted(passed);
         }
@@ -192,6 +191,17 @@ pub fn decide(pod: &Subject, covers: &[Cover<'_>]) -> Verdict {
     conflict(true).unwrap_or(Verdict::Evicted(Passed::Spent))
 }
 
+/// What a refusal is about, where `details` say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Its API group; empty for the core group.
+    pub group: &'static str,
+    /// Its kind, as the server spells it.
+    pub kind: &'static str,
+}
+
 /// A refusal as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -205,6 +215,8 @@ pub struct Answer {
     pub cause: Option<(&'static str, String)>,
     /// `details.retryAfterSeconds` and the header `Retry-After`.
     pub retry_after: Option<u32>,
+    /// `details.name`, `details.group` and `details.kind`.
+    pub about: Option<About>,
 }
 
 impl Denied {
@@ -217,13 +229,18 @@ impl Denied {
             message: BUDGET_MESSAGE.to_owned(),
             cause: Some((BUDGET_CAUSE, text)),
             retry_after,
+            about: None,
         };
-        let forbidden = |text: &str| Answer {
+        let forbidden = |key: &BudgetKey, text: &str, cause: &str| Answer {
             code: 403,
             reason: Some("Forbidden"),
-            message: format!("pods \"{pod}\" is forbidden: {text}"),
-            cause: None,
+            message: format!("poddisruptionbudget.policy \"{}\" is forbidden: {text}", key.name),
+            cause: Some((
+                BUDGET_CAUSE,
+                format!("The disruption budget {} does not allow evicting pods currently: {cause}", key.name),
+            )),
             retry_after: None,
+            about: Some(About { name: key.name.to_string(), group: "policy", kind: "poddisruptionbudget" }),
         };
         match self {
             Self::TwoBudgets => Answer {
@@ -232,14 +249,20 @@ impl Denied {
                 message: TWO_BUDGETS_MESSAGE.to_owned(),
                 cause: None,
                 retry_after: None,
+                about: None,
             },
             Self::Processing(key) => {
                 budget(format!("The disruption budget {} is still being processed by the server.", key.name), Some(10))
             }
-            Self::Negative(_) => forbidden("pdb disruptions allowed is negative"),
-            Self::TooManyDisrupted(_) => {
-                forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller")
+            Self::Negative(key) => {
+                let text = "pdb disruptions allowed is negative";
+                forbidden(key, text, text)
             }
+            Self::TooManyDisrupted(key) => forbidden(
+                key,
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+                "too many pending evictions not confirmed by PDB controller",
+            ),
             Self::Exhausted { budget: key, desired, healthy, sync_failed } => {
                 let name = &key.name;
                 let text = match sync_failed {
@@ -247,6 +270,10 @@ impl Denied {
                         "The disruption budget {name} does not allow evicting pods currently because it failed sync: {}",
                         message.raw()
                     ),
+                    // There can be more than it needs: where it expects nothing, it allows nothing.
+                    None if healthy > desired => {
+                        format!("The disruption budget {name} does not allow evicting pods currently")
+                    }
                     None => {
                         format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently")
                     }
@@ -256,9 +283,10 @@ impl Denied {
             Self::Conflict { .. } => Answer {
                 code: 409,
                 reason: Some("Conflict"),
-                message: format!("Operation cannot be fulfilled on pods \"{pod}\": {precondition}"),
+                message: format!("Operation cannot be fulfilled on Pod \"{pod}\": {precondition}"),
                 cause: None,
                 retry_after: None,
+                about: Some(About { name: pod.to_owned(), group: "", kind: "Pod" }),
             },
         }
     }
@@ -360,6 +388,12 @@ mod tests {
                 vec![none.clone()],
                 Refused(Conflict { uid: true, burns: false }),
             ),
+            (
+                "unready, old version: not looked at",
+                Subject { resource_version: Some(false), ..unready.clone() },
+                vec![none.clone()],
+                Evicted(UnhealthyBudgetMet),
+            ),
             ("not observed", ready.clone(), vec![new], Refused(Processing(key.clone()))),
             ("negative", ready.clone(), vec![Cover { allowed: -1, ..ok.clone() }], Refused(Negative(key.clone()))),
             (
@@ -393,8 +427,15 @@ mod tests {
                     "The disruption budget web needs 2 healthy pods and has 2 currently".to_owned()
                 )),
                 retry_after: None,
+                about: None,
             }
         );
+        let more = Denied::Exhausted { budget: budget.clone(), desired: 0, healthy: 2, sync_failed: None };
+        let (_, text) = more.answer("web-1", "").cause.unwrap();
+        assert_eq!(text, "The disruption budget web does not allow evicting pods currently");
+        let many = Denied::TooManyDisrupted(budget.clone()).answer("web-1", "");
+        assert!(many.message.starts_with("poddisruptionbudget.policy \"web\" is forbidden: DisruptedPods map too big"));
+        assert_eq!(many.about.unwrap().kind, "poddisruptionbudget");
         let processing = Denied::Processing(budget).answer("web-1", "");
         assert_eq!((processing.code, processing.retry_after), (429, Some(10)));
         let two = Denied::TwoBudgets.answer("web-1", "");

@@ -56,16 +56,23 @@ impl World {
         if self.object(&home).is_some_and(|namespace| namespace.is_terminating()) {
             return Err(Failure::namespace_terminating(Kind::Pod, &key.name, &key.namespace));
         }
-        let dry = !body.items("/deleteOptions/dryRun").is_empty();
-        if dry && !request.options.dry_run {
+        let dry_runs: Vec<&str> = body.items("/deleteOptions/dryRun").iter().filter_map(Value::as_str).collect();
+        let dry = !dry_runs.is_empty();
+        if dry && request.options.dry_run && dry_runs != ["All"] {
+            return Err(Failure::different_dry_runs(&["All"], &dry_runs));
+        }
+        let decided = if dry && !request.options.dry_run {
             // Asked for in the body alone: the same as in the query.
             let mut copy = self.clone();
-            return copy.decide_eviction(key, body, warnings);
-        }
-        self.decide_eviction(key, body, warnings)
+            copy.decide_eviction(key, body)
+        } else {
+            self.decide_eviction(key, body)
+        };
+        // Refusals carry the warnings too.
+        Ok(Response { warnings, ..decided.unwrap_or_else(Response::from) })
     }
 
-    fn decide_eviction(&mut self, key: &Key, body: &Value, warnings: Vec<String>) -> Result<Response, Failure> {
+    fn decide_eviction(&mut self, key: &Key, body: &Value) -> Result<Response, Failure> {
         let pod = self.found(key)?;
         let preconditions = body.at("/deleteOptions/preconditions");
         let sent = |field: &str, current: &str| {
@@ -94,14 +101,14 @@ impl World {
                 let body = json!({
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
                 });
-                Ok(Response { warnings, ..Response::new(201, body) })
+                Ok(Response::new(201, body))
             }
             Verdict::Refused(denied) => {
                 if let (Denied::Conflict { burns: true, .. }, Some(budget)) = (&denied, budgets.first()) {
                     self.spend(&budget.key, &key.name);
                 }
                 let why = broken_precondition(preconditions, &pod).unwrap_or_default();
-                Err(Failure::eviction(&denied.answer(&key.name, &why), &key.name))
+                Err(Failure::eviction(&denied.answer(&key.name, &why)))
             }
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::object::set;
-use crate::rules::eviction;
+use crate::rules::eviction::{self, About};
 
 /// A `Status` of failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Failure {
     }
 
     fn about(mut self, kind: Kind, name: &str) -> Self {
-        self.details = Some(json!({ "name": name, "group": kind.group(), "kind": kind.plural() }));
+        self.details = Some(details(name, kind.group(), kind.plural()));
         self
     }
 
@@ -116,15 +116,23 @@ impl Failure {
         Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json".to_owned())
     }
 
+    /// Dry runs asked for twice, and differently. It has no reason.
+    pub(super) fn different_dry_runs(query: &[&str], body: &[&str]) -> Self {
+        let list = |values: &[&str]| format!("[{}]", values.join(" "));
+        let message =
+            format!("Non-matching dry-run options in request and content: {} and {}", list(query), list(body));
+        Self { code: 500, reason: None, message, details: None, retry_after: None }
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "InternalError", message.into())
     }
 
-    pub(super) fn eviction(answer: &eviction::Answer, pod: &str) -> Self {
-        let mut details = json!({});
-        if answer.code == 409 {
-            details = json!({ "name": pod, "kind": "pods" });
-        }
+    pub(super) fn eviction(answer: &eviction::Answer) -> Self {
+        let mut details = match &answer.about {
+            Some(About { name, group, kind }) => details(name, group, kind),
+            None => json!({}),
+        };
         if let Some((reason, message)) = &answer.cause {
             set(&mut details, "/causes", json!([{ "reason": reason, "message": message }]));
         }
@@ -156,4 +164,13 @@ impl Failure {
         }
         body
     }
+}
+
+/// Which object a failure is about. The core group has no name, and is left out.
+fn details(name: &str, group: &str, kind: &str) -> Value {
+    let mut details = json!({ "name": name, "kind": kind });
+    if !group.is_empty() {
+        set(&mut details, "/group", group);
+    }
+    details
 }

@@ -14,6 +14,8 @@ use crate::model::{
     TaintEffect, Test, Toleration, TolerationTest, Uid, UnhealthyPolicy, VolumeNeed,
 };
 
+use crate::rules::placement::TOPOLOGY_LABELS;
+
 /// A part of an object that does not say what its field may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Misfit {
@@ -49,6 +51,12 @@ fn requirement(expression: &Value, field: &'static str) -> Result<Requirement, M
         only.and_then(|value| value.parse::<i64>().ok()).ok_or_else(|| misfit(field, "Gt and Lt need one integer"))
     };
     let test = match expression.text("/operator") {
+        "In" | "NotIn" if values.is_empty() => {
+            return Err(misfit(field, "must be specified when `operator` is 'In' or 'NotIn'"));
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            return Err(misfit(field, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+        }
         "In" => Test::In(values),
         "NotIn" => Test::NotIn(values),
         "Exists" => Test::Exists,
@@ -98,6 +106,11 @@ pub(super) fn budget(object: &Value) -> Result<Budget, Misfit> {
         _ => return Err(misfit("spec.unhealthyPodEvictionPolicy", "must be IfHealthyBudget or AlwaysAllow")),
     };
     let count = |path: &str| u32::try_from(object.number(path).unwrap_or(0)).unwrap_or(0);
+    for path in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        if object.number(&format!("/status/{path}")).is_some_and(|count| count < 0) {
+            return Err(misfit("status", format!("{path}: must be greater than or equal to 0")));
+        }
+    }
     let failed = object.condition("DisruptionAllowed").filter(|condition| condition.text("/reason") == "SyncFailed");
     Ok(Budget {
         key: BudgetKey {
@@ -308,6 +321,7 @@ fn volumes(pod: &Value, store: &Store) -> Result<Vec<VolumeNeed>, Misfit> {
                     Some(persistent) => VolumeNeed::Bound {
                         volume: name.into(),
                         terms: node_terms(persistent.at("/spec/nodeAffinity/required"))?,
+                        zones: zones(persistent),
                         driver: persistent.at("/spec/csi/driver").as_str().map(Arc::from),
                         exclusive: object
                             .items("/spec/accessModes")
@@ -320,6 +334,15 @@ fn volumes(pod: &Value, store: &Store) -> Result<Vec<VolumeNeed>, Misfit> {
         needs.push(need);
     }
     Ok(needs)
+}
+
+/// What the labels of a volume say of where it is. Several zones are parted by two underscores.
+fn zones(volume: &Value) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
+    let labelled = |key: &&str| {
+        let values = volume.label(key)?.split("__").map(Arc::from).collect();
+        Some((Arc::from(*key), values))
+    };
+    TOPOLOGY_LABELS.iter().filter_map(labelled).collect()
 }
 
 fn owner(object: &Value) -> Option<Owner> {

@@ -9,6 +9,7 @@
 mod account;
 mod cluster;
 mod crash;
+mod differential;
 mod doctor;
 mod drain;
 mod kills;
@@ -60,6 +61,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("kubectl_works_on_a_sandbox", sandbox::kubectl_works_on_a_sandbox),
     ("a_sandbox_prints_what_the_real_server_prints", sandbox::a_sandbox_prints_what_the_real_server_prints),
     ("one_drain_beside_kubectl", drain::one_drain_beside_kubectl),
+    ("generated_scenarios_agree_with_the_twin", differential::generated_scenarios_agree_with_the_twin),
 ];
 
 /// Scenarios that run what runs on nodes, which signals PID 1: only where `unshare` gives them one of their own.

@@ -9,6 +9,29 @@ use crate::model::{PlacedPod, Taint, TaintEffect, VolumeNeed};
 /// The taint that stands for a cordon: whoever tolerates it is placed on cordoned nodes.
 const CORDON_TAINT: &str = "node.kubernetes.io/unschedulable";
 
+const BETA_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
+const BETA_REGION: &str = "failure-domain.beta.kubernetes.io/region";
+const ZONE: &str = "topology.kubernetes.io/zone";
+const REGION: &str = "topology.kubernetes.io/region";
+/// The labels by which volumes and nodes say where they are.
+pub const TOPOLOGY_LABELS: [&str; 4] = [BETA_ZONE, BETA_REGION, ZONE, REGION];
+
+/// The nodes that a pod names, where every term of its required affinity does; the scheduler tries no other.
+pub(super) fn named(pod: &PlacedPod) -> Option<BTreeSet<Arc<str>>> {
+    let mut all = BTreeSet::new();
+    for term in pod.required.as_ref()? {
+        let mut names: Option<BTreeSet<Arc<str>>> = None;
+        for field in term.fields.iter().filter(|field| field.among) {
+            names = Some(match names {
+                Some(names) => &names & &field.names,
+                None => field.names.clone(),
+            });
+        }
+        all.extend(names?);
+    }
+    Some(all)
+}
+
 /// What must hold before any node is tried.
 pub(super) fn ready(pod: &PlacedPod) -> Result<(), Unready> {
     if pod.gated {
@@ -86,36 +109,71 @@ fn resources(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
     (!obstacles.is_empty()).then_some(obstacles)
 }
 
+/// The filters that look at volumes, each at all of them before the next.
 fn volumes(pod: &PlacedPod, site: &Site, scene: &Scene) -> Option<Vec<Obstacle>> {
-    let bound = |pod: &PlacedPod| -> Vec<(Arc<str>, Option<Arc<str>>)> {
-        let volumes = pod.volumes.iter().filter_map(|need| match need {
-            VolumeNeed::Bound { volume, driver, .. } => Some((Arc::clone(volume), driver.clone())),
-            VolumeNeed::Missing(_) | VolumeNeed::Unbound(_) => None,
-        });
-        volumes.collect()
+    in_use(pod, scene)
+        .or_else(|| volume_limits(pod, site))
+        .or_else(|| reachable(pod, site))
+        .or_else(|| zones(pod, site))
+}
+
+fn bound(pod: &PlacedPod) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<str>>)> {
+    pod.volumes.iter().filter_map(|need| match need {
+        VolumeNeed::Bound { volume, driver, .. } => Some((volume, driver.as_ref())),
+        VolumeNeed::Missing(_) | VolumeNeed::Unbound(_) => None,
+    })
+}
+
+fn in_use(pod: &PlacedPod, scene: &Scene) -> Option<Vec<Obstacle>> {
+    let used = |volume: &Arc<str>| {
+        let mut others = scene.sites().flat_map(|site| &site.pods).filter(|other| other.uid != pod.uid);
+        others.any(|other| bound(other).any(|(used, _)| used == volume))
     };
-    for need in &pod.volumes {
-        let VolumeNeed::Bound { volume, terms, driver, exclusive } = need else { continue };
-        if *exclusive {
-            let others = scene.sites().flat_map(|site| &site.pods).filter(|other| other.uid != pod.uid);
-            if others.into_iter().any(|other| bound(other).iter().any(|(used, _)| used == volume)) {
-                return Some(vec![Obstacle::VolumeInUse(Arc::clone(volume))]);
-            }
+    pod.volumes.iter().find_map(|need| match need {
+        VolumeNeed::Bound { volume, exclusive: true, .. } if used(volume) => {
+            Some(vec![Obstacle::VolumeInUse(Arc::clone(volume))])
         }
-        if let Some(driver) = driver
-            && let Some(limit) = site.place.volume_limits.get(driver)
-        {
-            let mut attached: BTreeSet<Arc<str>> = BTreeSet::from([Arc::clone(volume)]);
-            let present = site.pods.iter().flat_map(|other| bound(other)).chain(bound(pod));
-            attached.extend(present.filter(|(_, other)| other.as_ref() == Some(driver)).map(|(volume, _)| volume));
-            if attached.len() > usize::try_from(*limit).unwrap_or(usize::MAX) {
-                return Some(vec![Obstacle::VolumeLimit(Arc::clone(driver))]);
-            }
-        }
-        let reachable = terms.is_empty() || terms.iter().any(|term| term.matches(&site.place.name, &site.place.labels));
-        if !reachable {
-            return Some(vec![Obstacle::VolumeUnreachable(Arc::clone(volume))]);
-        }
+        _ => None,
+    })
+}
+
+fn volume_limits(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    bound(pod).find_map(|(_, driver)| {
+        let driver = driver?;
+        let limit = site.place.volume_limits.get(driver)?;
+        let present = site.pods.iter().flat_map(|other| bound(other)).chain(bound(pod));
+        let attached: BTreeSet<&Arc<str>> =
+            present.filter(|(_, other)| *other == Some(driver)).map(|(volume, _)| volume).collect();
+        (attached.len() > usize::try_from(*limit).unwrap_or(usize::MAX))
+            .then(|| vec![Obstacle::VolumeLimit(Arc::clone(driver))])
+    })
+}
+
+fn reachable(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    pod.volumes.iter().find_map(|need| {
+        let VolumeNeed::Bound { volume, terms, .. } = need else { return None };
+        let here = terms.is_empty() || terms.iter().any(|term| term.matches(&site.place.name, &site.place.labels));
+        (!here).then(|| vec![Obstacle::VolumeUnreachable(Arc::clone(volume))])
+    })
+}
+
+/// What volumes say of their zone by labels of their own. A node without any such label is taken to be in the only zone.
+fn zones(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
+    let labels = &site.place.labels;
+    if !TOPOLOGY_LABELS.iter().any(|label| labels.contains_key(*label)) {
+        return None;
     }
-    None
+    pod.volumes.iter().find_map(|need| {
+        let VolumeNeed::Bound { volume, zones, .. } = need else { return None };
+        let elsewhere = zones.iter().any(|(label, values)| {
+            // A volume may still have the beta label where nodes have only the one of today.
+            let newer = match &**label {
+                BETA_ZONE => ZONE,
+                BETA_REGION => REGION,
+                same => same,
+            };
+            labels.get(label).or_else(|| labels.get(newer)).is_none_or(|value| !values.contains(value))
+        });
+        elsewhere.then(|| vec![Obstacle::VolumeZone(Arc::clone(volume))])
+    })
 }

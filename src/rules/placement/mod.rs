@@ -7,13 +7,14 @@ mod filters;
 mod peers;
 mod scene;
 
+pub use filters::TOPOLOGY_LABELS;
 pub use scene::{Scene, Site};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{NodeName, NodeTerm, PlacedPod, Taint};
+use crate::model::{NodeName, PlacedPod, Taint};
 
 /// Why a node will not take a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,12 @@ pub enum Obstacle {
     Insufficient(Arc<str>),
     /// More of a resource is asked for than the node has in all.
     TooLarge(Arc<str>),
+    /// The pod names the nodes that it may go to, and this is none of them: the scheduler does not look at it.
+    NotNamed,
     /// It cannot reach a volume of the pod.
     VolumeUnreachable(Arc<str>),
+    /// It is in another zone or region than a volume of the pod says of itself.
+    VolumeZone(Arc<str>),
     /// A volume that only one pod may use is in use.
     VolumeInUse(Arc<str>),
     /// It takes no more volumes of this CSI driver.
@@ -53,17 +58,17 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
-            Self::Taint(taint) if taint.value.is_empty() => {
-                write!(f, "node(s) had untolerated taint {{{}}}", taint.key)
-            }
-            Self::Taint(taint) => write!(f, "node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value),
+            Self::NotNamed => f.write_str("node(s) didn't satisfy plugin(s) [NodeAffinity]"),
+            Self::Taint(_) => f.write_str("node(s) had untolerated taint(s)"),
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Ports => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::Insufficient(resource) if &**resource == "pods" => f.write_str("Too many pods"),
             Self::Insufficient(resource) | Self::TooLarge(resource) => write!(f, "Insufficient {resource}"),
-            Self::VolumeUnreachable(_) => f.write_str("node(s) had volume node affinity conflict"),
+            Self::VolumeUnreachable(_) => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::VolumeZone(_) => f.write_str("node(s) had no available volume zone"),
             Self::VolumeInUse(_) => f.write_str(
-                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by \
+                 another pod",
             ),
             Self::VolumeLimit(_) => f.write_str("node(s) exceed max volume count"),
             Self::Spread(_) => f.write_str("node(s) didn't match pod topology spread constraints"),
@@ -120,11 +125,10 @@ impl Fit {
 /// [`Unready`] where no node is tried at all.
 pub fn fit(pod: &PlacedPod, scene: &Scene) -> Result<Fit, Unready> {
     filters::ready(pod)?;
-    let spread = peers::SpreadCounts::new(pod, scene);
-    let near = peers::Neighbours::new(pod, scene);
+    let tried = Tried::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
     for site in scene.sites() {
-        match obstacles(pod, site, scene, &spread, &near) {
+        match tried.obstacles(pod, site, scene) {
             Some(obstacles) => {
                 fit.obstacles.insert(site.place.name.clone(), obstacles);
             }
@@ -141,12 +145,11 @@ pub fn fit(pod: &PlacedPod, scene: &Scene) -> Result<Fit, Unready> {
 /// As [`fit`].
 pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize) -> Result<Fit, Unready> {
     filters::ready(pod)?;
-    let spread = peers::SpreadCounts::new(pod, scene);
-    let near = peers::Neighbours::new(pod, scene);
+    let tried = Tried::new(pod, scene);
     let mut fit = Fit { feasible: Vec::new(), obstacles: BTreeMap::new() };
     // A pod that names its nodes, as those of DaemonSets do, needs no other to be tried.
-    for site in named(pod).into_iter().filter_map(|name| scene.site(name)) {
-        if obstacles(pod, site, scene, &spread, &near).is_none() {
+    for site in tried.named.iter().flatten().filter_map(|name| scene.site(name)) {
+        if tried.obstacles(pod, site, scene).is_none() {
             fit.feasible.push(site.place.name.clone());
         }
     }
@@ -154,7 +157,7 @@ pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize)
         return Ok(fit);
     }
     for site in scene.sites_from(start) {
-        match obstacles(pod, site, scene, &spread, &near) {
+        match tried.obstacles(pod, site, scene) {
             Some(obstacles) => {
                 fit.obstacles.insert(site.place.name.clone(), obstacles);
             }
@@ -167,25 +170,30 @@ pub fn fit_from(pod: &PlacedPod, scene: &Scene, start: &NodeName, enough: usize)
     Ok(fit)
 }
 
-/// The nodes that a pod's node affinity names, where every term of it names some.
-fn named(pod: &PlacedPod) -> BTreeSet<&str> {
-    let terms = pod.required.as_deref().unwrap_or_default();
-    let names = |term: &'_ NodeTerm| term.fields.iter().any(|field| field.among);
-    if !terms.iter().all(names) {
-        return BTreeSet::new();
-    }
-    let fields = terms.iter().flat_map(|term| &term.fields).filter(|field| field.among);
-    fields.flat_map(|field| &field.names).map(AsRef::as_ref).collect()
+/// What of a pod is the same for every node that is tried.
+struct Tried<'a> {
+    named: Option<BTreeSet<Arc<str>>>,
+    spread: peers::SpreadCounts<'a>,
+    near: peers::Neighbours,
 }
 
-fn obstacles(
-    pod: &PlacedPod,
-    site: &Site,
-    scene: &Scene,
-    spread: &peers::SpreadCounts<'_>,
-    near: &peers::Neighbours,
-) -> Option<Vec<Obstacle>> {
-    filters::check(pod, site, scene).or_else(|| spread.check(pod, site)).or_else(|| near.check(pod, site))
+impl<'a> Tried<'a> {
+    fn new(pod: &'a PlacedPod, scene: &Scene) -> Self {
+        Self {
+            named: filters::named(pod),
+            spread: peers::SpreadCounts::new(pod, scene),
+            near: peers::Neighbours::new(pod, scene),
+        }
+    }
+
+    fn obstacles(&self, pod: &PlacedPod, site: &Site, scene: &Scene) -> Option<Vec<Obstacle>> {
+        let elsewhere = self.named.as_ref().is_some_and(|names| !names.contains(site.place.name.as_str()));
+        elsewhere
+            .then(|| vec![Obstacle::NotNamed])
+            .or_else(|| filters::check(pod, site, scene))
+            .or_else(|| self.spread.check(pod, site))
+            .or_else(|| self.near.check(pod, site))
+    }
 }
 
 #[cfg(test)]

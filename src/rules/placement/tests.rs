@@ -125,6 +125,7 @@ fn volumes_pin_pods() {
     let need = |volume: &str, zone: &str, exclusive| VolumeNeed::Bound {
         volume: volume.into(),
         terms: vec![NodeTerm { labels: Selector::parse(&format!("zone={zone}")).unwrap(), fields: vec![] }],
+        zones: Vec::new(),
         driver: Some("disk".into()),
         exclusive,
     };
@@ -203,4 +204,39 @@ fn the_message_counts_the_obstacles() {
         .collect();
     let found = fit(&pod("p", None), &Scene::new(&places, &others)).unwrap();
     assert_eq!(found.message(), "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.");
+}
+
+#[test]
+fn a_volume_may_say_its_zone_by_a_label() {
+    let mut places = [place("a", "1"), place("b", "2"), place("c", "3")];
+    for (place, zone) in places.iter_mut().zip(["z1", "z2"]) {
+        place.labels.insert("topology.kubernetes.io/zone".into(), zone.into());
+    }
+    let mut asks = pod("p", None);
+    for label in ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"] {
+        asks.volumes = vec![VolumeNeed::Bound {
+            volume: "v1".into(),
+            terms: vec![],
+            zones: vec![(label.into(), BTreeSet::from(["z2".into(), "z3".into()]))],
+            driver: None,
+            exclusive: false,
+        }];
+        // A node that says nothing of its zone is taken to be in the only one.
+        assert_eq!(verdicts(&asks, &places, &[]), ["[VolumeZone(\"v1\")]", "", ""]);
+    }
+}
+
+#[test]
+fn nodes_that_a_pod_does_not_name_are_not_looked_at() {
+    let mut places = [place("a", "1"), place("b", "2")];
+    places[0].unschedulable = true;
+    let mut asks = pod("p", None);
+    let named = |name: &str| NodeTerm {
+        labels: Selector::everything(),
+        fields: vec![crate::model::FieldTest { names: BTreeSet::from([name.into()]), among: true }],
+    };
+    asks.required = Some(vec![named("b")]);
+    assert_eq!(verdicts(&asks, &places, &[]), ["[NotNamed]", ""]);
+    asks.required = Some(vec![named("b"), named("a")]);
+    assert_eq!(verdicts(&asks, &places, &[]), ["[Unschedulable]", ""]);
 }

@@ -10,7 +10,7 @@ use super::{later, sooner};
 use crate::model::Uid;
 use crate::rules::budget::{Controller, DISRUPTED_FOR, Member, count, still_disrupted};
 use crate::twin::kind::{Key, Kind};
-use crate::twin::object::{Condition, Look, set, set_condition, stamp, unset};
+use crate::twin::object::{Condition, Look, list, set, set_condition, stamp, unset};
 use crate::twin::store::Store;
 use crate::twin::world::World;
 
@@ -68,7 +68,7 @@ fn recount(world: &mut World, key: &Key) -> Option<Timestamp> {
                 let (status, reason) =
                     if count.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
                 let condition = Condition { kind: "DisruptionAllowed", status, reason, message: "" };
-                set_condition(object, &condition, now);
+                tell(object, &condition, now);
             }
             // Nothing else of the status is touched, observedGeneration neither.
             Err(failed) => {
@@ -76,11 +76,22 @@ fn recount(world: &mut World, key: &Key) -> Option<Timestamp> {
                 let message = failed.to_string();
                 let condition =
                     Condition { kind: "DisruptionAllowed", status: "False", reason: "SyncFailed", message: &message };
-                set_condition(object, &condition, now);
+                tell(object, &condition, now);
             }
         });
     }
     next
+}
+
+/// Writes the condition, which says what generation of the budget was counted last.
+fn tell(object: &mut Value, condition: &Condition<'_>, now: Timestamp) {
+    set_condition(object, condition, now);
+    let Some(observed) = object.number("/status/observedGeneration") else { return };
+    for known in list(object, "/status/conditions") {
+        if known.text("/type") == condition.kind {
+            set(known, "/observedGeneration", observed);
+        }
+    }
 }
 
 /// Whose pod it is, and how many that one wants: through the ReplicaSet to its Deployment.
@@ -93,23 +104,23 @@ fn controller(pod: &Value, store: &Store) -> Controller {
             let replicas = object.number("/spec/replicas").and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
             Controller::Scaled { uid, replicas }
         }
-        Err(_) => Controller::None,
+        Err(_) => Controller::Gone,
     };
+    // A namesake of the owner is not the owner.
+    let same = |object: &std::sync::Arc<Value>| object.uid() == owner.text("/uid");
     match kind {
         Some(kind @ (Kind::Deployment | Kind::StatefulSet)) => {
-            find(kind, owner).as_deref().map_or(Controller::None, scaled)
+            find(kind, owner).filter(same).as_deref().map_or(Controller::Gone, scaled)
         }
         Some(Kind::ReplicaSet) => {
-            let Some(set) = find(Kind::ReplicaSet, owner) else { return Controller::None };
+            let Some(set) = find(Kind::ReplicaSet, owner).filter(same) else { return Controller::Gone };
             let above = set.controller().filter(|above| above.text("/kind") == "Deployment");
             let deployment = above.and_then(|above| find(Kind::Deployment, above));
             scaled(deployment.as_deref().unwrap_or(&set))
         }
         Some(kind) => Controller::Unscalable { resource: kind.resource().into() },
         None => {
-            let group = owner.text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}"));
-            let resource = format!("{}s{}", owner.text("/kind").to_lowercase(), group.unwrap_or_default());
-            Controller::Unscalable { resource: resource.into() }
+            Controller::Unserved { kind: owner.text("/kind").into(), api_version: owner.text("/apiVersion").into() }
         }
     }
 }

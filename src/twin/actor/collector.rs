@@ -32,6 +32,11 @@ pub(super) fn run(world: &mut World) {
 
 fn is_garbage(world: &World, key: &Key, object: &Value) -> bool {
     let owners = object.items("/metadata/ownerReferences");
-    let orphaned = !owners.is_empty() && owners.iter().all(|owner| !world.store.has_uid(owner.text("/uid")));
+    let orphaned = !owners.is_empty()
+        && owners.iter().all(|owner| {
+            // Of an owner of a kind that is not served nobody can tell whether it is gone.
+            let served = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind")).is_some();
+            served && !world.store.has_uid(owner.text("/uid"))
+        });
     orphaned || (!key.namespace.is_empty() && world.work.leaving.contains(&key.namespace))
 }

@@ -18,6 +18,9 @@ use crate::twin::store::Store;
 use crate::twin::view;
 use crate::twin::world::World;
 
+/// The scheduler that pods have where they name none. Those of another wait for ever: nobody else is here.
+const NAME: &str = "default-scheduler";
+
 /// What becomes of a pod that waits for a node.
 enum Outcome {
     Placed(NodeName),
@@ -89,7 +92,7 @@ const ENOUGH: usize = 32;
 pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     world.work.placing = false;
     let store = &world.store;
-    let waiting = |pod: &Value| !pod.is_terminating() && !pod.is_finished();
+    let waiting = |pod: &Value| pod.text("/spec/schedulerName") == NAME && !pod.is_terminating() && !pod.is_finished();
     let mut pending: Vec<(Key, Result<Arc<PlacedPod>, String>, String)> = Vec::new();
     for (key, pod) in store.pods_on("").filter(|(_, pod)| waiting(pod)) {
         let placed =
@@ -126,11 +129,12 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
             Err(Unready::Gated) => {
                 Outcome::Waits("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates".to_owned())
             }
-            Err(Unready::ClaimMissing(claim)) => {
-                Outcome::Waits("Unschedulable", format!("persistentvolumeclaim \"{claim}\" not found"))
-            }
+            Err(Unready::ClaimMissing(claim)) => Outcome::Waits(
+                "Unschedulable",
+                none(&site.scene, &format!("persistentvolumeclaim \"{claim}\" not found")),
+            ),
             Err(Unready::ClaimUnbound(_)) => {
-                Outcome::Waits("Unschedulable", "pod has unbound immediate PersistentVolumeClaims".to_owned())
+                Outcome::Waits("Unschedulable", none(&site.scene, "pod has unbound immediate PersistentVolumeClaims"))
             }
             Ok(found) => match choose(pod, &found.feasible, &site.scene, world.seed) {
                 Some(node) => {
@@ -188,6 +192,11 @@ fn feasible(pod: &PlacedPod, scene: &Scene, seed: u64) -> Result<Fit, Unready> {
         .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let at = usize::try_from(hash % u64::try_from(scene.len()).unwrap_or(1)).unwrap_or(0);
     scene.nth(at).map_or_else(|| fit(pod, scene), |start| fit_from(pod, scene, start, ENOUGH))
+}
+
+/// The scheduler's message where it has not tried any node.
+fn none(scene: &Scene, why: &str) -> String {
+    format!("0/{} nodes are available: {why}.", scene.len())
 }
 
 /// The best of the feasible nodes: wished for, without soft taints, least allocated, fewest pods of the same owner.

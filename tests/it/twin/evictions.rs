@@ -35,7 +35,7 @@ async fn an_eviction_spends_the_budget_until_the_replacement_is_ready() {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "TooManyRequests", "code": 429,
             "message": "Cannot evict pod as it would violate the pod's disruption budget.",
             "details": { "causes": [{
-                "reason": "DisruptionBudget", "message": "The disruption budget web needs 2 healthy pods and has 3 currently",
+                "reason": "DisruptionBudget", "message": "The disruption budget web does not allow evicting pods currently",
             }] },
         })
     );
@@ -174,7 +174,7 @@ async fn a_stateful_pod_is_replaced_only_when_the_old_one_is_gone() {
     assert_eq!(scheduled["reason"], "Unschedulable");
     assert_eq!(
         scheduled["message"],
-        "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) had volume node affinity conflict."
+        "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match PersistentVolume's node affinity."
     );
     let attached = lab.get("/apis/storage.k8s.io/v1/volumeattachments").await;
     assert_eq!(attached.names().len(), 1, "detached");
