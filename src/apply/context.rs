@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::lock::{Lock, LockLost};
+use super::lock::{DENIALS_BORNE, Lock, LockLost};
 use crate::journal::{Journal, JournalError, Permit};
 use crate::model::{BootId, DaemonSet, Foreign, Mark, Node, NodeName, RunId, Uid};
 use crate::plan::{ClusterPlan, Outage, Step, StepId};
@@ -292,6 +292,11 @@ impl StepContext {
             match self.cluster.lock.check() {
                 Ok(()) => return Ok(()),
                 Err(LockLost::Lapsed) if !limit.is_over() => {
+                    if let Some(said) = self.cluster.lock.denied() {
+                        let message = format!("the lock of the cluster could not be renewed: {}", said.raw());
+                        return Err(StepError::new(FailureKind::LockLost, message)
+                            .advise("log in again, or give this identity its rights back, and apply --resume"));
+                    }
                     let why = Foreign::new("the lock could not be renewed; acting is held until it is");
                     self.waits(WaitFor::ApiServer(why), since, limit.until).await?;
                     self.rest(ASK_EVERY, limit).await?;
@@ -436,9 +441,6 @@ impl StepContext {
     /// Takes a denial (401, 403) down, and says whether denials have lasted too long to pass by themselves: a token
     /// that is being renewed, or an API server that has just started and does not know the roles yet.
     pub(super) fn is_denied_for_good(&self) -> bool {
-        /// How long denials are borne. An API server knows the roles within seconds of its start, and a token is
-        /// renewed within a minute of its end.
-        const BORNE: Duration = Duration::from_secs(60);
         /// Denials further apart than this had something in between that was allowed: longer than any pause between
         /// two tries and the deadline of a read together.
         const APART: Duration = Duration::from_secs(50);
@@ -447,7 +449,7 @@ impl StepContext {
         let known = denials.filter(|known| now < known.last + APART);
         let first = known.map_or(now, |known| known.first);
         *denials = Some(Denials { first, last: now });
-        now >= first + BORNE
+        now >= first + DENIALS_BORNE
     }
 
     /// The node for a guarded write: as the watch last saw it, at first, because the guard refuses the write if that is

@@ -120,22 +120,32 @@ pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: boo
             Ok(RebootPodState::Absent) => return Ok(()),
             Ok(state) => {
                 let ended = matches!(state, RebootPodState::Ended(_));
-                let mut unclear = false;
+                let mut again = false;
                 if !told {
                     let permit = context.permit(Intent::DeleteRebootPod, limit).await?;
                     match context.cluster.acts.delete_reboot_pod(permit, node, run).await {
                         Ok(()) | Err(ActError::Refused { refusal: Refusal::NotFound, .. }) => told = true,
                         // The pod is read again above, and told again if it is still there: an ended pod that nobody
                         // deletes would stay for good.
-                        Err(ActError::Unclear { .. }) => unclear = true,
+                        Err(ActError::Unclear { .. }) => again = true,
                         Err(error @ ActError::Refused { .. }) => {
+                            again = matches!(
+                                &error,
+                                ActError::Refused {
+                                    refusal: Refusal::TryAgain { .. }
+                                        | Refusal::Throttled { .. }
+                                        | Refusal::Conflict { .. }
+                                        | Refusal::Webhook { failed: true, .. },
+                                    ..
+                                }
+                            );
                             if !ended && clock::monotonic() >= limit.until {
                                 return Err(StepError::from_act(&error));
                             }
                         }
                     }
                 }
-                if ended && !gone && (!unclear || clock::monotonic() >= limit.until) {
+                if ended && !gone && (!again || clock::monotonic() >= limit.until) {
                     return Ok(());
                 }
             }
