@@ -195,7 +195,7 @@ pub(crate) fn kills_change_nothing_about_the_end() -> Result<(), Failed> {
 }
 
 /// A kubeconfig for a user of its own, so that the audit log tells who sent what.
-fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> {
+pub(crate) fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> {
     plane.create(&format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n---\n\
          apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
@@ -217,14 +217,14 @@ fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> 
 }
 
 /// What the audit log says of one request that changed something.
-struct Change {
+pub(crate) struct Change {
     at: f64,
-    user: String,
+    pub(crate) user: String,
     lock: bool,
-    what: String,
+    pub(crate) what: String,
 }
 
-fn changes(plane: &ControlPlane) -> Result<Vec<Change>, Failed> {
+pub(crate) fn changes(plane: &ControlPlane) -> Result<Vec<Change>, Failed> {
     let seconds = |text: &str| -> Option<f64> {
         // All within one run of the test: seconds of the day are enough, and midnight may cost a test.
         let time = text.split_once('T')?.1.trim_end_matches('Z');
@@ -285,7 +285,7 @@ fn now() -> f64 {
     (since.as_secs() % 86_400) as f64 + f64::from(since.subsec_millis()) / 1000.0
 }
 
-fn account(name: &str) -> String {
+pub(crate) fn account(name: &str) -> String {
     format!("system:serviceaccount:default:{name}")
 }
 
