@@ -14,6 +14,7 @@ mod doctor;
 mod drain;
 mod kills;
 mod kured;
+mod misbehaving;
 mod node;
 mod outcomes;
 mod reads;
@@ -24,6 +25,7 @@ mod thin;
 mod watcher;
 
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -70,16 +72,25 @@ const ON_NODES: &[(&str, Scenario)] = &[
     ("the_agent_reports_its_own_node", node::the_agent_reports_its_own_node),
 ];
 
+/// The machine, with its two cores and its memory.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some((node::recorder::WORD, rest)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
         return node::recorder::run(rest);
     }
     let mut arguments = Arguments::from_args();
-    // Each scenario has a control plane of its own with some 400 MB; one after the other keeps two cores honest.
-    arguments.test_threads = Some(1);
+    // Cases that mostly wait share the machine; a scenario that is heavy or measured has it for itself.
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(4));
     let missing = std::env::var_os("HAULOUT_CONTROLPLANE").is_none();
-    let scenario = |name: &str, scenario: Scenario| Trial::test(name, scenario).with_kind("real");
+    let scenario = |name: &str, scenario: Scenario| {
+        let alone = move || {
+            let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            scenario()
+        };
+        Trial::test(name, alone).with_kind("real")
+    };
     let mut trials: Vec<Trial> =
         SCENARIOS.iter().map(|(name, run)| scenario(name, *run).with_ignored_flag(missing)).collect();
     let forbidden = node::recorder::way().err();
@@ -87,5 +98,19 @@ fn main() -> ExitCode {
         None => scenario(name, *run).with_ignored_flag(missing),
         Some(why) => scenario(name, *run).with_kind(format!("real: {why}")).with_ignored_flag(true),
     }));
+    for case in misbehaving::CASES {
+        trials.extend(case.on.iter().map(|on| {
+            let shared = move || {
+                let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+                misbehaving::play(case, *on)
+            };
+            let (name, kind) = match on {
+                misbehaving::On::Real => (format!("misbehaving::real::{}", case.name), "real"),
+                misbehaving::On::Sandbox => (format!("misbehaving::twin::{}", case.name), "twin"),
+            };
+            // On the twin too: its kubectl is that of the control plane.
+            Trial::test(name, shared).with_kind(kind).with_ignored_flag(missing)
+        }));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
