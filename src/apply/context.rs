@@ -190,6 +190,14 @@ impl StepError {
         Self::new(FailureKind::Interrupted, message)
     }
 
+    /// Where time ran out during a last look, what had been waited for says more than that nobody answered.
+    pub(super) fn or_lacking(self, lacking: StepError) -> Self {
+        match self {
+            StepError::Failed(StepFailure { kind: FailureKind::TimedOut, .. }) => lacking,
+            error => error,
+        }
+    }
+
     pub(super) fn is_interrupted(&self) -> bool {
         matches!(self, StepError::Failed(StepFailure { kind: FailureKind::Interrupted, .. }))
     }
@@ -474,13 +482,19 @@ impl StepContext {
 
     /// The node, which must still be the Node object that the plan was made for.
     pub(super) async fn same_node(&self, limit: Limit) -> Result<Node, StepError> {
-        let Some(node) = self.read_node(limit).await? else {
-            return Err(StepError::stale("the node no longer exists"));
-        };
-        if node.uid != self.outage.uid {
-            return Err(StepError::stale("the node was replaced by another of the same name"));
+        match self.read_node(limit).await? {
+            Some(node) if node.uid == self.outage.uid => Ok(node),
+            other => Err(self.gone(other.is_some())),
         }
-        Ok(node)
+    }
+
+    /// The Node object of the plan exists no more, and with it went whatever this run had written on it.
+    pub(super) fn gone(&self, replaced: bool) -> StepError {
+        self.notes().released = true;
+        StepError::stale(match replaced {
+            true => "the node was replaced by another of the same name",
+            false => "the node no longer exists",
+        })
     }
 }
 

@@ -144,10 +144,10 @@ impl Live {
         });
     }
 
-    /// Takes in a node that was read or written directly: it is as new as anything can be.
+    /// Takes in a node that was read or written directly. The answer may have been overtaken by the watch, which then
+    /// knows more.
     pub(super) fn read_node(&self, node: Node) {
-        self.lock().nodes.insert(node.name.clone(), node);
-        self.wake();
+        self.take_nodes(Followed::Is(node));
     }
 
     /// A receiver that is woken by every change.
@@ -228,7 +228,7 @@ impl Live {
     }
 }
 
-/// Whether a watch that lags behind tells of a node what is known to be past. Versions can be compared where they are
+/// Whether a watch that lags behind, or an answer that was overtaken, tells of a node what is known to be past. Versions can be compared where they are
 /// numbers, as those of the API server are; of another object of the same name nothing is known.
 fn is_newer(known: &Node, told: &Node) -> bool {
     let version = |node: &Node| node.resource_version.parse::<u64>().ok();

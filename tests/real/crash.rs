@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::cluster::{ControlPlane, Said};
+use super::cluster::{Cluster, ControlPlane, Said};
 use super::kills::{account, changes, user};
 use super::scene::{self, SimNode};
 use super::thin::wait_for_nodes;
@@ -15,14 +15,14 @@ use super::watcher::{Limits, Watcher};
 
 /// A haulout on a machine of its own: its state is where no other machine looks.
 pub(crate) struct Machine<'p> {
-    plane: &'p ControlPlane,
+    plane: &'p Cluster,
     pub(crate) state: PathBuf,
     log: PathBuf,
     pub(crate) kubeconfig: PathBuf,
 }
 
 impl<'p> Machine<'p> {
-    pub(crate) fn new(plane: &'p ControlPlane, name: &str) -> Self {
+    pub(crate) fn new(plane: &'p Cluster, name: &str) -> Self {
         let folder = plane.folder.path();
         let state = folder.join(format!("state-{name}"));
         Self { plane, state, log: folder.join(format!("log-{name}")), kubeconfig: plane.kubeconfig.clone() }
@@ -99,7 +99,7 @@ pub(crate) fn path(config: &Path) -> Result<&str, Failed> {
     config.to_str().ok_or_else(|| "path".into())
 }
 
-pub(crate) fn phase(plane: &ControlPlane, node: &str) -> Result<Option<String>, Failed> {
+pub(crate) fn phase(plane: &Cluster, node: &str) -> Result<Option<String>, Failed> {
     let node = plane.get(&["node", node])?;
     Ok(node["metadata"]["annotations"]["haulout.dev/phase"].as_str().map(str::to_owned))
 }
@@ -135,7 +135,7 @@ fn kill_at(plane: &ControlPlane, child: Child, node: &str, wanted: &[&str]) -> R
 }
 
 /// Everything is done, and nothing of any run is left.
-pub(crate) fn settled(plane: &ControlPlane, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
+pub(crate) fn settled(plane: &Cluster, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
     for (name, before) in reboots {
         let node = plane.get(&["node", name])?;
         let annotations = node["metadata"]["annotations"].to_string();

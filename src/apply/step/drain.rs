@@ -167,12 +167,7 @@ async fn evict_all(
             let step = context.id().clone();
             context.cluster.journal.record(EventKind::StepProgress { step, done, total }).await?;
         }
-        if let Some(node) = context.cluster.live.node(context.node_name())
-            && !holds(context, &node)
-            && !holds(context, &context.same_node(limit).await?)
-        {
-            return Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"));
-        }
+        still_held(context, limit).await?;
         let now = clock::monotonic();
         let (wait, wake) = match standing {
             Standing::Empty => return Ok(()),
@@ -216,6 +211,15 @@ pub(super) fn over(error: StepError) -> Result<(), StepError> {
         StepError::Failed(_) => Ok(()),
         StepError::Journal(_) => Err(error),
     }
+}
+
+/// The node is still there and still cordoned by this run. The watch may lag behind: only the node itself ends a step.
+pub(super) async fn still_held(context: &StepContext, limit: Limit) -> Result<(), StepError> {
+    let seen = context.cluster.live.node(context.node_name());
+    if seen.is_some_and(|node| holds(context, &node)) || holds(context, &context.same_node(limit).await?) {
+        return Ok(());
+    }
+    Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"))
 }
 
 /// Whether the node is cordoned by this run, as far as an object of it says.
@@ -412,6 +416,7 @@ async fn write_phase(context: &StepContext, phase: Phase, limit: Limit) -> Resul
 async fn detached(context: &StepContext, limit: Limit) -> Result<(), StepError> {
     let since = clock::monotonic();
     loop {
+        still_held(context, Limit::stoppable(clock::monotonic() + PHASE_TIMEOUT)).await?;
         match context.within(limit, context.cluster.acts.volumes(context.node_name())).await {
             Err(error) if error.is_interrupted() => return Err(error),
             Err(error) => {
