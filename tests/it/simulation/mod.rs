@@ -46,7 +46,7 @@ pub(in crate::simulation) struct Played {
 /// Plays one seed.
 pub(in crate::simulation) fn play(seed: u64, broken: Option<Broken>) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(whole(seed, broken))
+    tokio::task::LocalSet::new().block_on(&runtime, whole(seed, broken))
 }
 
 async fn whole(seed: u64, broken: Option<Broken>) -> Played {
@@ -88,7 +88,8 @@ async fn whole(seed: u64, broken: Option<Broken>) -> Played {
     let mut conclusion = None;
     let rival = rival.map(|(net, after)| {
         let (config, log, longest) = (config.clone(), Arc::clone(&log), scene.longest);
-        tokio::spawn(async move {
+        // All of it lives on one thread, whatever a compiler can tell of what may go to another.
+        tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_secs(after)).await;
             run(&net, "run-2", &config, Interrupt::default(), None, &log, longest).await
         })
@@ -206,7 +207,7 @@ async fn run(
         }
         format::run::write(event)
     };
-    let journal = Journal::at_once(Box::new(Vec::new()), Box::new(encode), clock::now, seen);
+    let journal = Journal::at_once(0, Box::new(Vec::new()), Box::new(encode), clock::now, seen);
     let shared = Arc::new(net.clone());
     let input = Input {
         plan,
