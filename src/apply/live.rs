@@ -144,9 +144,18 @@ impl Live {
         });
     }
 
-    /// Takes in a node that was read or written directly: it is as new as anything can be.
+    /// Takes in a node that was read or written directly. Nobody is woken for what was known already: whoever reads
+    /// each time that it is woken would never rest.
     pub(super) fn read_node(&self, node: Node) {
-        self.lock().nodes.insert(node.name.clone(), node);
+        {
+            let mut state = self.lock();
+            let known = state.nodes.get(&node.name);
+            let same = |known: &Node| known.uid == node.uid && known.resource_version == node.resource_version;
+            if known.is_some_and(|known| same(known) || is_newer(known, &node)) {
+                return;
+            }
+            state.nodes.insert(node.name.clone(), node);
+        }
         self.wake();
     }
 
