@@ -236,8 +236,9 @@ impl Dispatcher {
             let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
             notes.released
         });
-        if released && step.verb == Verb::Reboot {
-            // A reboot that was never requested has given its node back itself, and with it its places.
+        if released && matches!(step.verb, Verb::Reboot | Verb::AwaitReady) {
+            // A reboot that was never requested has given its node back itself, and with it its places; and of a node
+            // that came back as another nothing is held.
             self.occupancy.set(&StepId { verb: Verb::Uncordon, ..step.clone() }, StepState::Succeeded);
         }
         if consequence.halt && !interrupted && !self.halted {

@@ -70,6 +70,9 @@ async fn booted(
             next_read = clock::monotonic() + REREAD;
             let node = context.read_node(limit).await?;
             if node.as_ref().is_some_and(|node| node.uid != context.outage.uid) {
+                // The cordon went with the Node that bore it.
+                context.notes().released = true;
+                context.cluster.live.hold(context.node_name(), false);
                 return Err(StepError::new(FailureKind::Refused, "the node came back as another Node object")
                     .advise("it was replaced, not rebooted; plan again to see what it needs"));
             }
