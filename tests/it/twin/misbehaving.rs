@@ -249,6 +249,18 @@ async fn a_pod_with_a_finalizer_stays_after_its_end_until_that_is_taken_off() {
 }
 
 #[tokio::test]
+async fn pods_have_the_finalizers_of_their_template() {
+    let web = workload("Deployment", "web", 1, "").replace(
+        "metadata: { labels: { app: web } }",
+        "metadata: { labels: { app: web }, finalizers: [example.com/hold] }",
+    );
+    let lab = Lab::new(&format!("{}{}{web}", nodes(1), shop()));
+    let (pod, ..) = lab.pods("web").await.remove(0);
+    let pod = lab.get(&format!("/api/v1/namespaces/shop/pods/{pod}")).await.body;
+    assert_eq!(pod["metadata"]["finalizers"], json!(["example.com/hold"]));
+}
+
+#[tokio::test]
 async fn a_finalizer_that_is_taken_off_early_cuts_no_grace_short() {
     let lab = asked("sim.haulout.dev/agent: \"true\"");
     let mut pod = single("10s", 30);
