@@ -7,6 +7,7 @@
 mod broken;
 mod chance;
 mod law;
+mod misbehaving;
 mod net;
 mod people;
 mod process;
@@ -249,6 +250,18 @@ pub(in crate::simulation) fn play_all(seeds: &[u64], broken: Option<Broken>) -> 
     let mut played = played.into_inner().unwrap();
     played.sort_by_key(|(seed, _)| *seed);
     played
+}
+
+/// The name of what a step does, as it ends its address.
+fn plan_verb(verb: haulout::plan::Verb) -> &'static str {
+    use haulout::plan::Verb;
+    match verb {
+        Verb::Cordon => "cordon",
+        Verb::Drain => "drain",
+        Verb::Reboot => "reboot",
+        Verb::AwaitReady => "await-ready",
+        Verb::Uncordon => "uncordon",
+    }
 }
 
 fn number(name: &str) -> Option<u64> {
