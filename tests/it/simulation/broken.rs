@@ -27,10 +27,14 @@ pub(super) enum Broken {
     Sanitiser,
     /// Shows what was none of its business.
     Secrets,
+    /// Asks once more, when it is taken up again, for what it had asked for before it was killed.
+    Forgets,
+    /// Reports nothing of what it and those before it have left.
+    Silent,
 }
 
 impl Broken {
-    const ALL: [(Self, &str); 11] = [
+    const ALL: [(Self, &str); 13] = [
         (Self::Limits, "are out, of"),
         (Self::Budgets, "without asking its budget"),
         (Self::Drain, "is to reboot with"),
@@ -42,6 +46,8 @@ impl Broken {
         (Self::Order, "the same inputs gave another plan"),
         (Self::Sanitiser, "is not inert"),
         (Self::Secrets, "tells a secret"),
+        (Self::Forgets, "for the second time in one run"),
+        (Self::Silent, "is left cordoned and no report says so"),
     ];
 }
 

@@ -294,10 +294,10 @@ impl Net {
         .boxed()
     }
 
-    fn reboot_again(&self, node: &Node) {
+    pub(super) fn reboot_again(&self, node: &NodeName) {
         let body = json!({ "metadata": { "annotations": { "haulout.dev/phase": "reboot" } } });
         let patch = Verb::Patch(haulout::twin::PatchKind::Merge, body);
-        self.port.apply(&request(Kind::Node, None, Some(node.name.as_str()), patch, FIELD_MANAGER));
+        self.port.apply(&request(Kind::Node, None, Some(node.as_str()), patch, FIELD_MANAGER));
     }
 }
 
@@ -445,7 +445,7 @@ impl ClusterActs for Net {
         let written =
             self.act("write phase", true, async move { port.write_phase(permit, &node, phase).await }.boxed()).await;
         if let (Some(Broken::Twice), Phase::Returned, Ok(node)) = (self.broken, phase, &written) {
-            self.reboot_again(node);
+            self.reboot_again(&node.name);
         }
         written
     }

@@ -168,6 +168,9 @@ impl Process<'_> {
             let selection = match self.folder.scope().filter(|_| self.resumes) {
                 Some(scope) => {
                     let past = self.folder.past();
+                    if self.net.broken() == Some(Broken::Forgets) {
+                        past.requested.iter().for_each(|(_, node)| self.net.reboot_again(node));
+                    }
                     Selection::rest_of_run(&run, &scope.nodes, &past.requested, &seen).ok_or(Ending::Nothing)?
                 }
                 None => Selection::default(),
@@ -289,6 +292,9 @@ impl Process<'_> {
         let snapshot = self.look().await;
         let snapshots = BTreeMap::from([(cluster(), snapshot.clone())]);
         let Ok(plan) = plan::plan(&self.config, &snapshots, clock::now(), &Selection::default()) else { return };
+        if self.net.broken() == Some(Broken::Silent) {
+            return;
+        }
         let remaining = Remaining::after(&outcome.summary, plan.clusters());
         self.shown.report(outcome, &remaining, &plan, &snapshot);
     }
