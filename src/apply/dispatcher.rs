@@ -244,8 +244,8 @@ impl Dispatcher {
             notes.released
         });
         if released && matches!(step.verb, Verb::Reboot | Verb::AwaitReady) {
-            // A reboot that was never requested has given its node back itself, and a node that is gone is out no
-            // more: with it go its places.
+            // A reboot that was never requested has given its node back itself, and of a node that is gone, or came back
+            // as another, nothing is held: with it go its places.
             self.occupancy.set(&StepId { verb: Verb::Uncordon, ..step.clone() }, StepState::Succeeded);
         }
         if consequence.halt && !interrupted && !self.halted {
