@@ -4,11 +4,12 @@
 //! that has heard nothing for [`REREAD`] is read again, because a watch can die without a sound.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::model::{Budget, BudgetKey, Budgets, Foreign, Node, NodeName};
 use crate::provider::{ClusterReads, Followed, ReadError, clock};
@@ -44,13 +45,48 @@ struct State {
 /// The view of one cluster.
 pub(super) struct Live {
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    changed: Arc<Changed>,
+}
+
+/// Counts the changes of a view, and wakes who waits for one: first who waited first. A channel of tokio would wake them
+/// in any order, and a run in simulated time would not be the same again.
+#[derive(Default)]
+struct Changed {
+    count: AtomicU64,
+    waiting: Notify,
+}
+
+/// Waits for changes of a view.
+pub(super) struct Changes {
+    of: Arc<Changed>,
+    seen: u64,
+}
+
+impl Changes {
+    /// All changes so far are known.
+    pub(super) fn mark_unchanged(&mut self) {
+        self.seen = self.of.count.load(Ordering::SeqCst);
+    }
+
+    async fn changed(&mut self) {
+        loop {
+            let mut woken = std::pin::pin!(self.of.waiting.notified());
+            // From here on no change is missed, so that it is safe to look.
+            woken.as_mut().enable();
+            let count = self.of.count.load(Ordering::SeqCst);
+            if count != self.seen {
+                self.seen = count;
+                return;
+            }
+            woken.await;
+        }
+    }
 }
 
 impl Live {
     /// Starts following nodes and budgets; returns once both are known, or with the first error.
     pub(super) async fn start(reads: Arc<dyn ClusterReads>, with_nodes: bool) -> Result<Arc<Self>, ReadError> {
-        let live = Arc::new(Self { state: Mutex::default(), changed: watch::Sender::new(0) });
+        let live = Arc::new(Self { state: Mutex::default(), changed: Arc::default() });
         let mut budgets = reads.follow_budgets();
         first(&mut budgets, |news| live.take_budgets(news)).await?;
         let keeper = Arc::downgrade(&live);
@@ -86,7 +122,8 @@ impl Live {
     }
 
     fn wake(&self) {
-        self.changed.send_modify(|version| *version += 1);
+        self.changed.count.fetch_add(1, Ordering::SeqCst);
+        self.changed.waiting.notify_waiters();
     }
 
     fn take_nodes(&self, news: Followed<Node, NodeName>) {
@@ -144,15 +181,26 @@ impl Live {
         });
     }
 
-    /// Takes in a node that was read or written directly. The answer may have been overtaken by the watch, which then
-    /// knows more.
+    /// Takes in a node that was read or written directly. Nobody is woken for what was known already: whoever reads
+    /// each time that it is woken would never rest.
     pub(super) fn read_node(&self, node: Node) {
-        self.take_nodes(Followed::Is(node));
+        {
+            let mut state = self.lock();
+            let known = state.nodes.get(&node.name);
+            let same = |known: &Node| known.uid == node.uid && known.resource_version == node.resource_version;
+            if known.is_some_and(|known| same(known) || is_newer(known, &node)) {
+                return;
+            }
+            state.nodes.insert(node.name.clone(), node);
+        }
+        self.wake();
     }
 
-    /// A receiver that is woken by every change.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// What is woken by every change from now on.
+    pub(super) fn watch(&self) -> Changes {
+        let mut changes = Changes { of: Arc::clone(&self.changed), seen: 0 };
+        changes.mark_unchanged();
+        changes
     }
 
     /// What the watches complain of, while they do.
@@ -262,8 +310,8 @@ async fn first<T, K>(
 }
 
 /// Sleeps until `deadline` or until something changes, whichever is first; `true` if something changed.
-pub(super) async fn changed_before(changes: &mut watch::Receiver<u64>, deadline: tokio::time::Instant) -> bool {
-    tokio::time::timeout_at(deadline, changes.changed()).await.is_ok_and(|changed| changed.is_ok())
+pub(super) async fn changed_before(changes: &mut Changes, deadline: tokio::time::Instant) -> bool {
+    tokio::time::timeout_at(deadline, changes.changed()).await.is_ok()
 }
 
 /// `deadline`, or [`REREAD`] from now, whichever is sooner.

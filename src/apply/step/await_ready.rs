@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::context::{Baseline, DaemonSets, Limit, StepContext, StepError};
-use super::super::live::{REREAD, changed_before, reread_before};
+use super::super::live::{Changes, REREAD, changed_before, reread_before};
 use super::adopt;
 use super::drain::over;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
@@ -78,7 +78,9 @@ async fn booted(
             next_read = clock::monotonic() + REREAD;
             let node = context.read_node(limit).await.map_err(|error| error.or_lacking(not_booted()))?;
             if node.as_ref().is_some_and(|node| node.uid != context.outage.uid) {
+                // The cordon went with the Node that bore it.
                 context.notes().released = true;
+                context.cluster.live.hold(context.node_name(), false);
                 return Err(StepError::new(FailureKind::Refused, "the node came back as another Node object")
                     .advise("it was replaced, not rebooted; plan again to see what it needs"));
             }
@@ -285,12 +287,7 @@ async fn proved(
 }
 
 /// Follows the node until `wake`; `false` as soon as it is not Ready, or booted again.
-async fn stays_up(
-    context: &StepContext,
-    boot_id: &BootId,
-    changes: &mut tokio::sync::watch::Receiver<u64>,
-    wake: Instant,
-) -> bool {
+async fn stays_up(context: &StepContext, boot_id: &BootId, changes: &mut Changes, wake: Instant) -> bool {
     loop {
         let node = context.cluster.live.node(context.node_name());
         if !node.is_some_and(|node| node.readiness == Readiness::Ready && node.boot_id.as_ref() == Some(boot_id)) {
