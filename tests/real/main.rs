@@ -17,6 +17,7 @@ mod kured;
 mod misbehaving;
 mod node;
 mod outcomes;
+mod proxy;
 mod reads;
 mod rolling;
 mod sandbox;
@@ -44,6 +45,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         crash::a_reboot_that_will_not_come_is_proved_before_another,
     ),
     ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
+    ("a_run_that_slept_touches_nothing_when_it_wakes", crash::a_run_that_slept_touches_nothing_when_it_wakes),
     ("a_full_disk_stops_a_run_that_says_what_it_left", outcomes::a_full_disk_stops_a_run_that_says_what_it_left),
     (
         "no_folder_for_the_journal_is_an_error_before_any_work",
@@ -91,8 +93,11 @@ fn main() -> ExitCode {
         };
         Trial::test(name, alone).with_kind("real")
     };
-    let mut trials: Vec<Trial> =
-        SCENARIOS.iter().map(|(name, run)| scenario(name, *run).with_ignored_flag(missing)).collect();
+    let mut trials: Vec<Trial> = SCENARIOS
+        .iter()
+        .chain(proxy::SCENARIOS)
+        .map(|(name, run)| scenario(name, *run).with_ignored_flag(missing))
+        .collect();
     let forbidden = node::recorder::way().err();
     trials.extend(ON_NODES.iter().map(|(name, run)| match &forbidden {
         None => scenario(name, *run).with_ignored_flag(missing),

@@ -27,6 +27,8 @@ use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
 const DETACH_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 /// The time limit of the phase that ends a drain, with its retries.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether this run may still act while nothing else stirs.
+const LOCK_LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether pods that cannot be understood are gone.
 const UNREADABLE_LOOK: Duration = Duration::from_secs(2);
 
@@ -178,7 +180,8 @@ async fn evict_all(
         if now >= until {
             return Err(evictions.timed_out(pods));
         }
-        if let Some(wait) = wait {
+        // Without the lock nothing is evicted, and what budgets and pods say is no reason to wait for.
+        if let Some(wait) = context.lapsed()?.or(wait) {
             context.waits(wait, began, until).await?;
         }
         if now >= next_reread {
@@ -187,7 +190,7 @@ async fn evict_all(
             next_reread = clock::monotonic() + REREAD;
             continue;
         }
-        let wake = wake.unwrap_or(until).min(next_reread).min(until);
+        let wake = wake.unwrap_or(until).min(next_reread).min(now + LOCK_LOOK).min(until);
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
