@@ -71,6 +71,7 @@ pub(super) fn a_person_uncordons_a_node_in_mid_drain(cluster: &Cluster) -> Resul
     stage.end(1, &[("node-a", 0)])
 }
 
+/// On the real control plane only: the nodes of the sandbox boot for nobody but their reboot pod.
 pub(super) fn a_person_reboots_a_node_in_mid_drain(cluster: &Cluster) -> Result<(), Failed> {
     let stage = slow_to_drain(cluster)?;
     let before = stage.node("node-a")?;
