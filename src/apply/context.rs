@@ -491,6 +491,7 @@ impl StepContext {
     /// The Node object of the plan exists no more, and with it went whatever this run had written on it.
     pub(super) fn gone(&self, replaced: bool) -> StepError {
         self.notes().released = true;
+        self.cluster.live.hold(self.node_name(), false);
         StepError::stale(match replaced {
             true => "the node was replaced by another of the same name",
             false => "the node no longer exists",

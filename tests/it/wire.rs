@@ -427,7 +427,7 @@ async fn errors_of_reads_are_clean_whoever_writes_them() {
             ReadErrorKind::Malformed,
             &("a".repeat(199) + "…"),
         ),
-        (Arc::new(move || silence()), ReadErrorKind::Unreachable, "no answer within 15 s"),
+        (Arc::new(silence), ReadErrorKind::Unreachable, "no answer within 15 s"),
     ];
     for (response, kind, message) in cases {
         let (_, cluster) = Server::start(move |_, _| response()).await;

@@ -16,8 +16,8 @@ use super::super::live::{REREAD, changed_before};
 use super::arm;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
-use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey};
-use crate::plan::Action;
+use crate::model::{Cordon, DrainRule, Foreign, Node, Phase, Pod, PodKey};
+use crate::plan::{Action, Verb};
 use crate::provider::{Followed, PodScope, ReadError, ReadErrorKind, clock};
 use crate::rules::{self, Departure, Refused};
 use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
@@ -39,7 +39,7 @@ pub(super) async fn execute(context: &StepContext, rule: DrainRule, reboots: boo
     let result = drain(context, rule, reboots).await;
     let now = clock::monotonic();
     context.notes().drained_at = Some(now);
-    if !reboots && context.outage.steps.iter().all(|step| step.verb != crate::plan::Verb::Uncordon) {
+    if !reboots && context.outage.steps.iter().all(|step| step.verb != Verb::Uncordon) {
         // The cordon stays whatever came of the drain; the run's marks must not, or every later plan would think that
         // a run is still at work here.
         let settled = uncordon::settle(context).await;
@@ -213,17 +213,31 @@ pub(super) fn over(error: StepError) -> Result<(), StepError> {
     }
 }
 
-/// The node is still there and still cordoned by this run. The watch may lag behind: only the node itself ends a step.
+/// The node is still there, still cordoned by this run, and still on the boot that is to be ended. The watch may lag
+/// behind: only the node itself ends a step.
 pub(super) async fn still_held(context: &StepContext, limit: Limit) -> Result<(), StepError> {
-    let seen = context.cluster.live.node(context.node_name());
-    if seen.is_some_and(|node| holds(context, &node)) || holds(context, &context.same_node(limit).await?) {
+    let good = |node: &Node| holds(context, node) && !is_rebooted(context, node);
+    if context.cluster.live.node(context.node_name()).is_some_and(|node| good(&node)) {
         return Ok(());
     }
-    Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"))
+    let node = context.same_node(limit).await?;
+    if !holds(context, &node) {
+        Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"))
+    } else if is_rebooted(context, &node) {
+        Err(StepError::stale("somebody rebooted the node while it was drained"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the boot is over that this outage was to end: then nothing needs to leave for it any more.
+fn is_rebooted(context: &StepContext, node: &Node) -> bool {
+    let reboots = context.outage.steps.iter().any(|step| step.verb == Verb::Reboot);
+    reboots && context.outage.boot_id.is_some() && node.boot_id.is_some() && node.boot_id != context.outage.boot_id
 }
 
 /// Whether the node is cordoned by this run, as far as an object of it says.
-fn holds(context: &StepContext, node: &crate::model::Node) -> bool {
+fn holds(context: &StepContext, node: &Node) -> bool {
     node.uid == context.outage.uid
         && matches!(&node.cordon, Some(Cordon::Marked(mark))
             if mark.run == context.cluster.run || mark.config == context.cluster.config)

@@ -71,6 +71,7 @@ pub(super) fn a_person_uncordons_a_node_in_mid_drain(cluster: &Cluster) -> Resul
     stage.end(1, &[("node-a", 0)])
 }
 
+/// On the real control plane only: the nodes of the sandbox boot for nobody but their reboot pod.
 pub(super) fn a_person_reboots_a_node_in_mid_drain(cluster: &Cluster) -> Result<(), Failed> {
     let stage = slow_to_drain(cluster)?;
     let before = stage.node("node-a")?;
@@ -79,7 +80,7 @@ pub(super) fn a_person_reboots_a_node_in_mid_drain(cluster: &Cluster) -> Result<
         cluster.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/power-cycle=once"])?;
         Ok(())
     })?;
-    says(&said, &["the node has booted since the plan was made", "not left cordoned by this run", "plan again"])?;
+    says(&said, &["somebody rebooted the node while it was drained", "not left cordoned by this run", "plan again"])?;
     let node = stage.node("node-a")?;
     if boot(&node) == boot(&before) || node["spec"]["unschedulable"] == true {
         return Err(format!("not booted, or left cordoned: {node:#}").into());

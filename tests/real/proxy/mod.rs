@@ -259,15 +259,10 @@ fn stale_reads() -> Result<(), Failed> {
         if asked.is_watch() {
             return Fate::Lag(Duration::from_secs(2));
         }
-        // Every other look at a single object shows how it once was.
+        // The first look at a single object is remembered, and every other one after it shows that again.
         let single = asked.method == Method::GET && (asked.is_node() || asked.path.contains("/pods/"));
-        if single && asked.before % 2 == 1 {
-            Fate::Stale
-        } else if single && asked.before == 0 {
-            Fate::Stale
-        } else {
-            Fate::Pass
-        }
+        let stale = single && (asked.before == 0 || asked.before % 2 == 1);
+        if stale { Fate::Stale } else { Fate::Pass }
     })
     .map(drop)
 }

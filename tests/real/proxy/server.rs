@@ -262,7 +262,7 @@ async fn one(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<B
     }
     let question = format!("{} {}?{}", asked.method, asked.path, asked.query);
     match fate {
-        Fate::Answer(answer) => return Ok(answer.map(|body| full(body))),
+        Fate::Answer(answer) => return Ok(answer.map(full)),
         Fate::Cut => return cut(),
         Fate::Hang { done: false } => return std::future::pending().await,
         Fate::Stale => {
