@@ -132,9 +132,11 @@ async fn whole(odd: Odd) -> Ran {
             panic!("{run} has no report")
         };
         let at_end = port.look(World::clone);
-        let mut law = law.lock().unwrap();
-        law.at_exit(&at_end, run, &stays, &outcome.summary);
-        law.all_named(&at_end, |node| shown.names(node));
+        {
+            let mut law = law.lock().unwrap();
+            law.at_exit(&at_end, run, &stays, &outcome.summary);
+            law.all_named(&at_end, |node| shown.names(node));
+        }
         assert!(shown.wrong().is_empty(), "{:?}", shown.wrong());
         let nodes = outcome.summary.nodes.iter();
         outcomes = nodes.map(|((_, node), outcome)| (node.to_string(), outcome.clone())).collect();
@@ -147,7 +149,6 @@ async fn whole(odd: Odd) -> Ran {
             );
             assert!(!said, "{name} is said to be cordoned: {:?}", outcomes[name]);
         }
-        drop(law);
         // Whatever comes late, comes.
         tokio::time::sleep(std::time::Duration::from_secs(600)).await;
     }

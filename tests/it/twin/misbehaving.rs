@@ -234,7 +234,7 @@ async fn a_pod_with_a_finalizer_stays_after_its_end_until_that_is_taken_off() {
         (ends["status"]["phase"].as_str(), &ends["metadata"]["deletionGracePeriodSeconds"]),
         (Some("Running"), &json!(30))
     );
-    lab.pass(3600_000);
+    lab.pass(3_600_000);
     let held = lab.get(P).await.body;
     assert_eq!(held["status"]["phase"], "Succeeded", "its containers have ended all the same");
     assert_eq!(held["metadata"]["deletionGracePeriodSeconds"], 0);
