@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::context::{Baseline, DaemonSets, Limit, StepContext, StepError};
-use super::super::live::{REREAD, changed_before, reread_before};
+use super::super::live::{REREAD, reread_before};
 use super::adopt;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
 use crate::provider::{ActError, PodScope, ReadError, RebootPodState, clock};
@@ -55,16 +55,15 @@ async fn booted(
     limit: Limit,
     lives_on: Duration,
 ) -> Result<BootId, StepError> {
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     let mut stillness = context.is_taken_over().then(adopt::Stillness::default);
     let mut over: Option<PodOver> = None;
     let mut next_read = clock::monotonic() + REREAD;
     loop {
         changes.mark_unchanged();
-        let differs =
-            context.cluster.live.node(context.node_name()).is_some_and(|node| {
-                node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
-            });
+        let differs = context.cluster.live.look_at(context.node_name(), |node| {
+            node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
+        }) == Some(true);
         if differs || over.is_some() || clock::monotonic() >= next_read {
             // A watch may lag behind, or have died without a sound: only the node itself is proof.
             next_read = clock::monotonic() + REREAD;
@@ -96,7 +95,7 @@ async fn booted(
             // The pods of the run before have other names: whether one can still fire is looked at for all of them.
             context.waits(WaitFor::Boot, since, limit.until).await?;
             stillness.look(context, before, limit).await?;
-            changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+            changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
             continue;
         }
         over = look_at_pod(context, over, limit).await?;
@@ -105,7 +104,7 @@ async fn booted(
             Some(over) => WaitFor::NodeReady(Foreign::new(format!("{}; its boot id is the same", over.said.raw()))),
         };
         context.waits(wait, since, limit.until).await?;
-        changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+        changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
     }
 }
 
@@ -202,7 +201,7 @@ async fn proved(
     settle: Duration,
 ) -> Result<(), StepError> {
     let mut baseline = context.notes().baseline.clone().unwrap_or_default();
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     let mut good_since: Option<Instant> = None;
     let mut next_list = clock::monotonic() + LIST_EVERY;
     loop {
@@ -254,7 +253,7 @@ async fn proved(
             // The second check comes when it is due, not when something stirs.
             tokio::time::sleep_until(wake).await;
         } else {
-            changed_before(&mut changes, wake).await;
+            changes.before(wake).await;
         }
     }
 }
@@ -369,7 +368,7 @@ async fn reported(
     if !baseline.reports {
         return Ok(());
     }
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     loop {
         changes.mark_unchanged();
         let reported = context
@@ -389,7 +388,7 @@ async fn reported(
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
-            changed = changed_before(&mut changes, reread_before(limit.until)) => {
+            changed = changes.before(reread_before(limit.until)) => {
                 if !changed {
                     let _ = context.read_node(limit).await?;
                 }
