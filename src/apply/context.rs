@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::lock::{Lock, LockLost};
+use super::lock::{DENIALS_BORNE, Lock, LockLost};
 use crate::journal::{Journal, JournalError, Permit};
 use crate::model::{BootId, DaemonSet, Foreign, Mark, Node, NodeName, RunId, Uid};
 use crate::plan::{ClusterPlan, Outage, Step, StepId};
@@ -190,6 +190,14 @@ impl StepError {
         Self::new(FailureKind::Interrupted, message)
     }
 
+    /// Where time ran out during a last look, what had been waited for says more than that nobody answered.
+    pub(super) fn or_lacking(self, lacking: StepError) -> Self {
+        match self {
+            StepError::Failed(StepFailure { kind: FailureKind::TimedOut, .. }) => lacking,
+            error => error,
+        }
+    }
+
     pub(super) fn is_interrupted(&self) -> bool {
         matches!(self, StepError::Failed(StepFailure { kind: FailureKind::Interrupted, .. }))
     }
@@ -288,19 +296,32 @@ impl StepContext {
         const ASK_EVERY: Duration = Duration::from_secs(1);
         let since = clock::monotonic();
         let limit = limit.at_most(since + LAPSE);
-        loop {
-            match self.cluster.lock.check() {
-                Ok(()) => return Ok(()),
-                Err(LockLost::Lapsed) if !limit.is_over() => {
-                    let why = Foreign::new("the lock could not be renewed; acting is held until it is");
-                    self.waits(WaitFor::ApiServer(why), since, limit.until).await?;
-                    self.rest(ASK_EVERY, limit).await?;
-                }
-                Err(lost) => {
-                    return Err(StepError::new(FailureKind::LockLost, lost.to_string())
-                        .advise("check who holds the lock now; nothing more was changed after it was lost"));
-                }
+        while let Some(why) = self.lapsed()? {
+            if limit.is_over() {
+                return Err(lock_lost(LockLost::Lapsed.to_string()));
             }
+            self.waits(why, since, limit.until).await?;
+            self.rest(ASK_EVERY, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// What the run has to wait for where its lock has lapsed and may yet be renewed; nothing while the lock holds.
+    ///
+    /// # Errors
+    /// Where no waiting helps: another run has the lock, or the API server no longer accepts this one's credentials.
+    pub(super) fn lapsed(&self) -> Result<Option<WaitFor>, StepError> {
+        match self.cluster.lock.check() {
+            Ok(()) => Ok(None),
+            Err(lost @ LockLost::Taken) => Err(lock_lost(lost.to_string())),
+            Err(lost @ LockLost::Lapsed) => match self.cluster.lock.denied() {
+                Some(said) => Err(StepError::new(FailureKind::LockLost, format!("{lost}: {}", said.raw()))
+                    .advise("log in again, or give this identity its rights back, and apply --resume")),
+                None => {
+                    let why = "the lock could not be renewed; acting is held until it is";
+                    Ok(Some(WaitFor::ApiServer(Foreign::new(why))))
+                }
+            },
         }
     }
 
@@ -436,9 +457,6 @@ impl StepContext {
     /// Takes a denial (401, 403) down, and says whether denials have lasted too long to pass by themselves: a token
     /// that is being renewed, or an API server that has just started and does not know the roles yet.
     pub(super) fn is_denied_for_good(&self) -> bool {
-        /// How long denials are borne. An API server knows the roles within seconds of its start, and a token is
-        /// renewed within a minute of its end.
-        const BORNE: Duration = Duration::from_secs(60);
         /// Denials further apart than this had something in between that was allowed: longer than any pause between
         /// two tries and the deadline of a read together.
         const APART: Duration = Duration::from_secs(50);
@@ -447,7 +465,8 @@ impl StepContext {
         let known = denials.filter(|known| now < known.last + APART);
         let first = known.map_or(now, |known| known.first);
         *denials = Some(Denials { first, last: now });
-        now >= first + BORNE
+        // What renews the lock may have been denied for long already.
+        now >= first + DENIALS_BORNE || self.cluster.lock.denied().is_some()
     }
 
     /// The node for a guarded write: as the watch last saw it, at first, because the guard refuses the write if that is
@@ -463,14 +482,26 @@ impl StepContext {
 
     /// The node, which must still be the Node object that the plan was made for.
     pub(super) async fn same_node(&self, limit: Limit) -> Result<Node, StepError> {
-        let Some(node) = self.read_node(limit).await? else {
-            return Err(StepError::stale("the node no longer exists"));
-        };
-        if node.uid != self.outage.uid {
-            return Err(StepError::stale("the node was replaced by another of the same name"));
+        match self.read_node(limit).await? {
+            Some(node) if node.uid == self.outage.uid => Ok(node),
+            other => Err(self.gone(other.is_some())),
         }
-        Ok(node)
     }
+
+    /// The Node object of the plan exists no more, and with it went whatever this run had written on it.
+    pub(super) fn gone(&self, replaced: bool) -> StepError {
+        self.notes().released = true;
+        self.cluster.live.hold(self.node_name(), false);
+        StepError::stale(match replaced {
+            true => "the node was replaced by another of the same name",
+            false => "the node no longer exists",
+        })
+    }
+}
+
+fn lock_lost(why: String) -> StepError {
+    StepError::new(FailureKind::LockLost, why)
+        .advise("check who holds the lock now; nothing more was changed after it was lost")
 }
 
 /// A span of time for arithmetic with timestamps; the longest span where it does not fit.

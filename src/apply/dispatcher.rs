@@ -136,11 +136,12 @@ impl Dispatcher {
     /// What may start now: the plan's own answer, and nothing of it once the journal is broken. A halt, an interrupt
     /// and a lost lock start no new outage, but let those under way go on.
     fn startable(&mut self) -> Vec<StepId> {
-        let taken = self.context.lock.check() == Err(LockLost::Taken);
-        if taken {
+        let lock = &self.context.lock;
+        let lost = lock.check() == Err(LockLost::Taken) || lock.denied().is_some();
+        if lost {
             self.stopped.get_or_insert(StopCause::LockLost);
         }
-        let halted = self.halted || self.context.interrupt.is_requested() || taken;
+        let halted = self.halted || self.context.interrupt.is_requested() || lost;
         self.occupancy.startable(halted, clock::now())
     }
 
@@ -213,6 +214,12 @@ impl Dispatcher {
             // The step knows only that it was told to stop; a reader wants to know whose failure that was.
             failure.message = Foreign::new(format!("stopped, because {by} failed"));
         }
+        if failure.kind == FailureKind::Stale
+            && let Err(lost) = self.context.lock.check()
+        {
+            // A machine that slept, or a server that was away: others went on while this run could not act.
+            failure.message = Foreign::new(format!("{lost}; meanwhile: {}", failure.message.raw()));
+        }
         let event = EventKind::StepFailed { step: step.clone(), failure: failure.clone() };
         if !self.record(event.clone()).await {
             self.take(&event);
@@ -236,8 +243,9 @@ impl Dispatcher {
             let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
             notes.released
         });
-        if released && step.verb == Verb::Reboot {
-            // A reboot that was never requested has given its node back itself, and with it its places.
+        if released && matches!(step.verb, Verb::Reboot | Verb::AwaitReady) {
+            // A reboot that was never requested has given its node back itself, and of a node that is gone, or came back
+            // as another, nothing is held: with it go its places.
             self.occupancy.set(&StepId { verb: Verb::Uncordon, ..step.clone() }, StepState::Succeeded);
         }
         if consequence.halt && !interrupted && !self.halted {

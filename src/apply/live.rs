@@ -190,10 +190,18 @@ impl Live {
         });
     }
 
-    /// Takes in a node that was read or written directly: it is as new as anything can be.
+    /// Takes in a node that was read or written directly. Nobody is woken for what was known already: whoever reads
+    /// each time that it is woken would never rest.
     pub(super) fn read_node(&self, node: Node) {
         let name = node.name.clone();
-        let places = self.lock().put(node);
+        let mut state = self.lock();
+        let known = state.nodes.get(&name);
+        let same = |known: &Node| known.uid == node.uid && known.resource_version == node.resource_version;
+        if known.is_some_and(|known| same(known) || is_newer(known, &node)) {
+            return;
+        }
+        let places = state.put(node);
+        drop(state);
         self.waiting.wake_node(&name);
         if places {
             self.waiting.wake_places();
@@ -301,7 +309,7 @@ impl Live {
     }
 }
 
-/// Whether a watch that lags behind tells of a node what is known to be past. Versions can be compared where they are
+/// Whether a watch that lags behind, or an answer that was overtaken, tells of a node what is known to be past. Versions can be compared where they are
 /// numbers, as those of the API server are; of another object of the same name nothing is known.
 fn is_newer(known: &Node, told: &Node) -> bool {
     let version = |node: &Node| node.resource_version.parse::<u64>().ok();

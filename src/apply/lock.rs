@@ -27,6 +27,10 @@ const RENEW_WITHIN: Duration = Duration::from_secs(8);
 /// different speeds and for a request already on its way.
 const ACT_WITHIN: Duration = Duration::from_secs(40);
 
+/// How long denials are borne. An API server knows the roles within seconds of its start, and a token is renewed within
+/// a minute of its end.
+pub(super) const DENIALS_BORNE: Duration = Duration::from_secs(60);
+
 /// How often the first renewal is tried, and a request whose answer never came is read back.
 const TRIES: u32 = 3;
 /// The pause between two of those tries.
@@ -125,9 +129,16 @@ struct Renewal {
     wall: Timestamp,
 }
 
+/// Denials of the renewal that came one after the other.
+struct Denied {
+    since: Instant,
+    said: Foreign,
+}
+
 struct Shared {
     last: Mutex<Renewal>,
     lost: AtomicBool,
+    denied: Mutex<Option<Denied>>,
     ending: tokio::sync::watch::Sender<bool>,
 }
 
@@ -173,6 +184,7 @@ impl Lock {
         let shared = Arc::new(Shared {
             last: Mutex::new(sent),
             lost: AtomicBool::new(false),
+            denied: Mutex::new(None),
             ending: tokio::sync::watch::Sender::new(false),
         });
         let (begun, beginning) = oneshot::channel();
@@ -217,6 +229,14 @@ impl Lock {
         let monotonic = clock::monotonic().saturating_duration_since(last.monotonic);
         let wall = Duration::try_from(clock::now().duration_since(last.wall)).unwrap_or(Duration::ZERO);
         if monotonic.max(wall) > ACT_WITHIN { Err(LockLost::Lapsed) } else { Ok(()) }
+    }
+
+    /// What the API server says where it has denied the renewal (401, 403) for so long that it will not pass by itself:
+    /// credentials that have ended, or rights that were taken away. No waiting renews such a lock.
+    pub(super) fn denied(&self) -> Option<Foreign> {
+        let denied = self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let denied = denied.as_ref().filter(|denied| clock::monotonic() >= denied.since + DENIALS_BORNE)?;
+        Some(denied.said.clone())
     }
 
     /// Gives the lock back and waits until that is written, for at most a few seconds. `true` if it was.
@@ -448,7 +468,15 @@ async fn once(shared: &Shared, run: &RunId, lease: &mut LeaseRead, acts: &dyn Lo
         Ok(Ok(next)) => {
             *lease = next;
             *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = sent;
+            *shared.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
             return Ok(());
+        }
+        Ok(Err(ActError::Refused { refusal: Refusal::Forbidden { message }, .. })) => {
+            let mut denied = shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = denied.as_ref().map_or(sent.monotonic, |denied| denied.since);
+            let error = failed(message.raw());
+            *denied = Some(Denied { since, said: message });
+            error
         }
         Ok(Err(ActError::Unclear { cause, .. })) => *cause,
         Ok(Err(ActError::Refused { refusal, .. })) => failed(&format!("{refusal}{}", said(&refusal))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::context::{ClusterContext, DaemonSets, EVICTIONS_IN_FLIGHT, said, signed};
+use super::context::{ClusterContext, DaemonSets, EVICTIONS_IN_FLIGHT, SHORTEST_PAUSE, said, signed};
 use super::dispatcher::dispatch;
 use super::interrupt::Interrupt;
 use super::live::Live;
@@ -279,8 +279,14 @@ async fn prepare(
     let prepare_error = |source| ApplyError::Prepare { cluster: name.clone(), source: Box::new(source) };
     if matches!(lock_acts.read_lease().await, Ok(None)) {
         // No Lease: the namespace may be missing too, and a Lease cannot be made without it.
-        let permit = journal.intend(None, Intent::EnsureBase("namespace")).await?;
-        acts.ensure_namespace(permit).await.map_err(prepare_error)?;
+        let mut patience = Patience::default();
+        loop {
+            let permit = journal.intend(None, Intent::EnsureBase("namespace")).await?;
+            match acts.ensure_namespace(permit).await {
+                Ok(_) => break,
+                Err(error) => patience.bear(error).await.map_err(prepare_error)?,
+            }
+        }
     }
     let lock =
         Lock::take(lock_acts.as_ref(), name, run, renew, silence.as_ref(), |holder| silent(name, &holder)).await?;
@@ -292,8 +298,14 @@ async fn prepare(
             .await
             .map_err(|source| ApplyError::Sweep { cluster: name.clone(), source })?;
         if !first_reboots.is_empty() {
-            let permit = journal.intend(None, Intent::EnsureBase("service account")).await?;
-            acts.ensure_node_account(permit).await.map_err(prepare_error)?;
+            let mut patience = Patience::default();
+            loop {
+                let permit = journal.intend(None, Intent::EnsureBase("service account")).await?;
+                match acts.ensure_node_account(permit).await {
+                    Ok(_) => break,
+                    Err(error) => patience.bear(error).await.map_err(prepare_error)?,
+                }
+            }
         }
         for (outage, boot_id, method) in first_reboots {
             let pod = RebootPod {
@@ -306,14 +318,16 @@ async fn prepare(
                 not_after: clock::now() + signed(Duration::from_secs(3600)),
                 active_deadline: Duration::from_secs(3600),
             };
-            match probes.admit_reboot_pod(&pod).await {
-                Ok(()) | Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => {}
-                Err(source) => {
-                    return Err(ApplyError::Admission {
-                        cluster: name.clone(),
-                        node: outage.node.clone(),
-                        source: Box::new(source),
-                    });
+            let refused = |source| ApplyError::Admission {
+                cluster: name.clone(),
+                node: outage.node.clone(),
+                source: Box::new(source),
+            };
+            let mut patience = Patience::default();
+            loop {
+                match probes.admit_reboot_pod(&pod).await {
+                    Ok(()) | Err(ActError::Refused { refusal: Refusal::AlreadyExists, .. }) => break,
+                    Err(error) => patience.bear(error).await.map_err(refused)?,
                 }
             }
         }
@@ -341,6 +355,42 @@ async fn prepare(
         gate: tokio::sync::Mutex::new(()),
         evictions: tokio::sync::Semaphore::new(EVICTIONS_IN_FLIGHT),
     })
+}
+
+/// How often more something is tried that a run needs before it begins. One bad moment of an API server is no reason not
+/// to begin, and nothing has been done yet that waiting could harm.
+struct Patience(u32);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl Patience {
+    /// Waits before the next try, or hands the error back: at once where trying again cannot mend it.
+    async fn bear(&mut self, error: ActError) -> Result<(), ActError> {
+        /// The pause where the server names none.
+        const PAUSE: Duration = Duration::from_secs(2);
+        /// The longest pause, whatever the server says: a person waits at the terminal.
+        const LONGEST: Duration = Duration::from_secs(10);
+        let wanted = match &error {
+            ActError::Unclear { cause, .. } => cause.retry_after,
+            ActError::Refused {
+                refusal: Refusal::Throttled { retry_after } | Refusal::TryAgain { retry_after, .. },
+                ..
+            } => *retry_after,
+            // A webhook that could not be asked says nothing about the next time.
+            ActError::Refused { refusal: Refusal::Webhook { failed: true, .. }, .. } => None,
+            ActError::Refused { .. } => return Err(error),
+        };
+        self.0 = match self.0.checked_sub(1) {
+            Some(left) => left,
+            None => return Err(error),
+        };
+        tokio::time::sleep(wanted.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST)).await;
+        Ok(())
+    }
 }
 
 /// The first outage of each method of rebooting: what a cluster says to one method says nothing of another, whose pod

@@ -142,16 +142,17 @@ impl Journal {
     }
 
     /// A journal without a thread, which appends at once: for rehearsals, whose simulated time must not pass while a
-    /// thread writes. Its sink must not block.
+    /// thread writes. Its sink must not block. So many events were `recorded` before.
     #[must_use]
     pub fn at_once(
+        recorded: u64,
         sink: Box<dyn Sink>,
         encode: Box<Encode>,
         now: fn() -> jiff::Timestamp,
         seen: tokio::sync::mpsc::UnboundedSender<Event>,
     ) -> Self {
         let path = PathBuf::from("(memory)");
-        let appender = Appender { path: path.clone(), sink, encode, now, seen, seq: 0, broken: None };
+        let appender = Appender { path: path.clone(), sink, encode, now, seen, seq: recorded, broken: None };
         Self { way: Way::Here(Arc::new(Mutex::new(appender))), path }
     }
 

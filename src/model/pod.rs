@@ -78,6 +78,9 @@ pub struct PodShape {
     pub tolerates_cordon: bool,
     /// Mounts a PersistentVolumeClaim: the volume must be detached before the node may reboot.
     pub volumes: bool,
+    /// Who must let go of the object before it can be gone, long after its containers have ended. Only while it is
+    /// watched: snapshots do not keep them.
+    pub finalizers: Vec<Arc<str>>,
     /// Owned by haulout: [`super::LABEL_COMPONENT`] in [`super::MANAGED_NAMESPACE`].
     pub ours: bool,
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::PlanError;
 use crate::config::Config;
 use crate::diff::similar_names;
-use crate::model::{ClusterName, Foreign, NodeName, Snapshot};
+use crate::model::{ClusterName, Foreign, Node, NodeName, RunId, Snapshot};
 
 /// What the person asked the plan to be restricted to. Texts as typed:
 ///
@@ -23,6 +23,40 @@ pub struct Selection {
     pub exclude: Vec<String>,
     /// Only these clusters; empty is every cluster that was observed.
     pub cluster: Vec<String>,
+}
+
+impl Selection {
+    /// What is left of a run that is taken up again: the nodes that it was about and that may still be worked on under
+    /// its id, because none is rebooted twice; `None` where there are none, because an empty selection would mean every
+    /// node. `requested` are those whose reboot the run has announced.
+    #[must_use]
+    pub fn rest_of_run(
+        run: &RunId,
+        nodes: &BTreeMap<ClusterName, BTreeSet<NodeName>>,
+        requested: &BTreeSet<(ClusterName, NodeName)>,
+        seen: &BTreeMap<ClusterName, Snapshot>,
+    ) -> Option<Self> {
+        let mut target = Vec::new();
+        for (cluster, nodes) in nodes {
+            let Some(snapshot) = seen.get(cluster) else { continue };
+            for name in nodes {
+                let Some(node) = snapshot.nodes.get(name) else { continue };
+                let announced = requested.contains(&(cluster.clone(), name.clone()));
+                if !is_done(node, run, announced) {
+                    target.push(format!("{cluster}/node/{name}"));
+                }
+            }
+        }
+        (!target.is_empty()).then(|| Self { target, ..Self::default() })
+    }
+}
+
+/// Whether a run has rebooted a node and let it go: its record says so, or the run announced the request and has no
+/// mark on the node any more.
+fn is_done(node: &Node, run: &RunId, announced: bool) -> bool {
+    let marked = node.mark.as_ref().is_some_and(|mark| mark.run == *run && !mark.is_settled());
+    let recorded = node.last_reboot.as_ref().is_some_and(|last| last.run == *run);
+    !marked && (recorded || announced)
 }
 
 /// The clusters of a config that a selection asks for, to be told before anything is observed; all where it names none.

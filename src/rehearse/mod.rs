@@ -126,7 +126,7 @@ async fn run(input: Input) -> Result<Rehearsal, RehearseError> {
         ports.push((name.clone(), port, endured));
     }
     let (seen, mut inbox) = tokio::sync::mpsc::unbounded_channel();
-    let journal = Journal::at_once(Box::new(Nowhere), Box::new(|_| Vec::new()), clock::now, seen);
+    let journal = Journal::at_once(0, Box::new(Nowhere), Box::new(|_| Vec::new()), clock::now, seen);
     let run = RunId::new("rehearsal").expect("a word of small letters is a run id");
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let input =

@@ -119,8 +119,8 @@ impl World {
             self.work.daemon_nodes.insert(name.clone());
         }
         // What pods take from their node.
-        fn gives(node: &Value) -> (&str, &Value, [Option<&str>; 2]) {
-            let wishes = [sim::READY_AFTER, sim::STOPS_AFTER].map(|wish| node.annotation(wish));
+        fn gives(node: &Value) -> (&str, &Value, [Option<&str>; 3]) {
+            let wishes = [sim::READY_AFTER, sim::STOPS_AFTER, sim::PULL_FAILS].map(|wish| node.annotation(wish));
             (node.uid(), node.at("/status/addresses"), wishes)
         }
         if before.map(gives) != after.map(gives) {

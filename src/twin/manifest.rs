@@ -139,13 +139,20 @@ fn check_wishes(object: &Value) -> Result<(), String> {
             };
             let (good, wanted) = match key.as_str() {
                 sim::REBOOT_TAKES
+                | sim::FIRES_AFTER
                 | sim::NODE_READY_AFTER
                 | sim::READY_AFTER
                 | sim::STOPS_AFTER
                 | sim::COMPLETE_AFTER => (duration(text).is_some(), "a duration such as \"300ms\" or \"2s\""),
-                sim::AGENT | sim::REASON_SURVIVES | sim::NEVER_READY => {
-                    (matches!(text, "true" | "false"), "\"true\" or \"false\"")
-                }
+                sim::AGENT
+                | sim::REASON_SURVIVES
+                | sim::NEVER_READY
+                | sim::NEVER_RETURNS
+                | sim::KEEPS_BOOT_ID
+                | sim::RETURNS_AS_NEW_NODE
+                | sim::REPORT_ENDS
+                | sim::PULL_FAILS => (matches!(text, "true" | "false"), "\"true\" or \"false\""),
+                sim::FLAPS => (text.parse::<u16>().is_ok(), "a number such as \"4\""),
                 sim::BOOTED_AT => (text.parse::<jiff::Timestamp>().is_ok(), "a time such as 2026-11-20T00:00:00Z"),
                 sim::ALLOCATABLE => {
                     let object = serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object());

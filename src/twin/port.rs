@@ -80,7 +80,7 @@ struct State {
 }
 
 impl Port {
-    /// Lets a cluster live on the current runtime, from the moment that [`clock::now`] says. `pool_label` names the pool
+    /// Lets a cluster live on the current runtime, from the moment that [`clock::elsewhere`] says. `pool_label` names the pool
     /// of a node, where the config gives one.
     ///
     /// # Panics
@@ -272,7 +272,7 @@ impl State {
 
     /// Lives until now, moment by moment, so that everybody is told of each change at its time.
     fn advance(&mut self) -> Timestamp {
-        let now = clock::now().max(self.world.now());
+        let now = clock::elsewhere().max(self.world.now());
         while let Some(next) = self.world.next().filter(|next| *next <= now) {
             self.world.run_due(next);
             self.tell("");

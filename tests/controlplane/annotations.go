@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,27 @@ const (
 	simBootedAt = "sim.haulout.dev/booted-at"
 	// simRebootTakes is how long the node is dark; 2s by default.
 	simRebootTakes = "sim.haulout.dev/reboot-takes"
+	// simNeverReturns with the value "true" keeps the node dark for good once
+	// it was rebooted.
+	simNeverReturns = "sim.haulout.dev/never-returns"
+	// simKeepsBootID with the value "true" lets the node come back with the
+	// boot id that it had: it was away, and did not boot.
+	simKeepsBootID = "sim.haulout.dev/keeps-boot-id"
+	// simReturnsAsNewNode with the value "true" deletes the Node object when
+	// the machine is back, and registers it anew under the same name.
+	simReturnsAsNewNode = "sim.haulout.dev/returns-as-new-node"
+	// simPowerCycle with another value than before reboots the node at once, as
+	// a person does who presses its button.
+	simPowerCycle = "sim.haulout.dev/power-cycle"
+	// simFlaps is how often Ready goes False and True again after a boot, two
+	// seconds each; never by default.
+	simFlaps = "sim.haulout.dev/flaps"
+	// simReportEnds with the value "true" means that nothing reports any more
+	// after a boot.
+	simReportEnds = "sim.haulout.dev/report-ends"
+	// simFiresAfter is how long the reboot pod takes to act on the phase;
+	// 200ms by default.
+	simFiresAfter = "sim.haulout.dev/fires-after"
 	// simNodeReadyAfter is how long after the boot, when the new boot id is
 	// already shown, the node stays NotReady; not at all by default.
 	simNodeReadyAfter = "sim.haulout.dev/node-ready-after"
@@ -43,6 +65,9 @@ const (
 	// simStopsAfter is how long a container takes to stop when told to;
 	// 500ms by default. The pod's grace period cuts it short.
 	simStopsAfter = "sim.haulout.dev/stops-after"
+	// simPullFails with the value "true" means that images cannot be pulled:
+	// a pod that has not started stays Pending.
+	simPullFails = "sim.haulout.dev/pull-fails"
 )
 
 // On a Pod.
@@ -76,8 +101,9 @@ const (
 	defaultRebootTakes = 2 * time.Second
 	defaultReadyAfter  = 300 * time.Millisecond
 	defaultStopsAfter  = 500 * time.Millisecond
-	// obeyDelay is how long the reboot pod takes to act on the phase.
-	obeyDelay = 200 * time.Millisecond
+	defaultFiresAfter  = 200 * time.Millisecond
+	// flapEvery is how long a node that flaps is Ready, and then is not.
+	flapEvery = 2 * time.Second
 )
 
 // defaultAllocatable is what a node without simAllocatable has.
@@ -101,6 +127,19 @@ func durationOf(annotation string, otherwise time.Duration, objects ...metav1.Ob
 		klog.ErrorS(err, "unreadable annotation", "object", klog.KObj(object), "annotation", annotation)
 	}
 	return otherwise
+}
+
+// countOf reads a whole number; one that cannot be read is logged, and none.
+func countOf(annotation string, object metav1.Object) int {
+	text, found := object.GetAnnotations()[annotation]
+	if !found {
+		return 0
+	}
+	count, err := strconv.Atoi(text)
+	if err != nil {
+		klog.ErrorS(err, "unreadable annotation", "object", klog.KObj(object), "annotation", annotation)
+	}
+	return count
 }
 
 // resourcesOf reads simAllocatable; without it, what the status already has.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -40,6 +41,7 @@ type machine struct {
 	power     power
 	darkUntil time.Time
 	obeyAt    time.Time // when the reboot that was asked for happens
+	pressed   string    // the value of simPowerCycle that was obeyed last
 	boot      boot
 
 	node     *corev1.Node // the newest version known
@@ -53,6 +55,7 @@ type boot struct {
 	id      string
 	at      time.Time // when the machine came up; zero before the first look
 	readyAt time.Time // when the node may call itself Ready
+	flaps   int       // how often it stops being Ready after that
 	again   bool      // not the first boot
 	shown   bool      // the status has shown this boot
 	told    bool      // the agent has reported this boot
@@ -113,6 +116,15 @@ func (m *machine) step(ctx context.Context, now time.Time, due *agenda) error {
 			return nil
 		}
 		m.comeUp(now)
+		if m.node.Annotations[simReturnsAsNewNode] == "true" {
+			return m.registerAnew(ctx, now, due)
+		}
+	}
+	if value := m.node.Annotations[simPowerCycle]; value != m.pressed {
+		m.pressed = value
+		m.goDark(now)
+		due.at(m.darkUntil)
+		return nil
 	}
 	err := errors.Join(
 		m.keepStatus(ctx, now, due),
@@ -137,6 +149,7 @@ func (m *machine) look() bool {
 	}
 	if m.boot.at.IsZero() {
 		m.boot = firstBoot(m.node)
+		m.pressed = m.node.Annotations[simPowerCycle]
 	}
 	return true
 }
@@ -178,7 +191,7 @@ func (m *machine) obey(now time.Time, due *agenda) {
 		return
 	}
 	if m.obeyAt.IsZero() {
-		m.obeyAt = now.Add(obeyDelay)
+		m.obeyAt = now.Add(durationOf(simFiresAfter, defaultFiresAfter, m.node))
 	}
 	if now.Before(m.obeyAt) {
 		due.at(m.obeyAt)
@@ -208,23 +221,72 @@ func (m *machine) goDark(now time.Time) {
 	m.power = dark
 	m.obeyAt = time.Time{}
 	m.darkUntil = now.Add(durationOf(simRebootTakes, defaultRebootTakes, m.node))
+	if m.node.Annotations[simNeverReturns] == "true" {
+		m.darkUntil = now.Add(forGood)
+	}
 	klog.InfoS("simulated node goes dark", "node", m.name, "until", m.darkUntil)
 }
 
-// comeUp starts the machine again with a new boot id.
+// forGood is longer than any scenario lasts.
+const forGood = 1000 * time.Hour
+
+// comeUp starts the machine again, with a new boot id unless it keeps its own.
 func (m *machine) comeUp(now time.Time) {
 	m.power = up
-	m.boot = boot{
-		id:      string(uuid.NewUUID()),
-		at:      now,
-		readyAt: now.Add(durationOf(simNodeReadyAfter, 0, m.node)),
-		again:   true,
+	if m.node.Annotations[simKeepsBootID] != "true" {
+		m.boot = boot{id: string(uuid.NewUUID()), at: now, again: true}
 	}
+	m.boot.readyAt = now.Add(durationOf(simNodeReadyAfter, 0, m.node))
+	m.boot.flaps = countOf(simFlaps, m.node)
 	m.leaseDue = time.Time{}
 	for _, p := range m.pods {
 		p.reboot(now, m.fleet.address())
 	}
 	klog.InfoS("simulated node is up", "node", m.name, "bootID", m.boot.id)
+}
+
+// isReady is whether the node calls itself Ready at a moment, and when that may
+// change; the zero time means that it does not.
+func (b *boot) isReady(now time.Time) (bool, time.Time) {
+	if now.Before(b.readyAt) {
+		return false, b.readyAt
+	}
+	part := int(now.Sub(b.readyAt) / flapEvery)
+	if part >= 2*b.flaps {
+		return true, time.Time{}
+	}
+	return part%2 == 0, b.readyAt.Add(time.Duration(part+1) * flapEvery)
+}
+
+// registerAnew deletes the Node object and registers the machine under the same
+// name, as cloud providers do with a machine that they have replaced. Another
+// simulated kubelet begins with the new object; what this one knew is lost.
+func (m *machine) registerAnew(ctx context.Context, now time.Time, due *agenda) error {
+	// The end of this machine's pods is told before its kubelet is forgotten. The
+	// deletion ends this machine, which must not end the registration.
+	ctx = context.WithoutCancel(ctx)
+	if err := m.keepPods(ctx, now, due); err != nil {
+		klog.ErrorS(err, "pods of a machine that is registered anew", "node", m.name)
+	}
+	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: m.name, Labels: m.node.Labels, Annotations: map[string]string{},
+	}}
+	for name, value := range m.node.Annotations {
+		switch name {
+		case simReturnsAsNewNode, simRebootRequired, simBootedAt:
+		default:
+			if strings.HasPrefix(name, "sim.haulout.dev/") {
+				fresh.Annotations[name] = value
+			}
+		}
+	}
+	nodes := m.fleet.client.CoreV1().Nodes()
+	err := nodes.Delete(ctx, m.name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(m.node.UID))})
+	if err != nil {
+		return err
+	}
+	_, err = nodes.Create(ctx, fresh, metav1.CreateOptions{})
+	return err
 }
 
 // leaseEvery is a kubelet's own interval, a little varied so that many nodes

@@ -27,6 +27,7 @@
 //	machine.go      the state machine of one node: up, dark, booted
 //	nodestatus.go   the status, the lease and the report of a node
 //	pods.go         the life of one pod on a node
+//	webhook.go      admission webhooks that answer evictions badly
 package main
 
 import (
@@ -43,6 +44,7 @@ import (
 const usage = `usage:
   controlplane serve --dir DIR [flags]   run a control plane (serve -h lists the flags)
   controlplane kubectl ARGS...           run the kubectl of the same version
+  controlplane webhook                   serve admission webhooks for evictions, until stdin closes
   controlplane version                   print the Kubernetes version
 `
 
@@ -54,6 +56,8 @@ func main() {
 	switch os.Args[1] {
 	case "serve":
 		os.Exit(serveMain(os.Args[2:]))
+	case "webhook":
+		os.Exit(webhookMain())
 	case "kubectl":
 		kubectlMain(os.Args[2:])
 	case "version":

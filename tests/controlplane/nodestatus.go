@@ -29,9 +29,9 @@ const (
 
 // keepStatus writes the node's status when it is not what it should be.
 func (m *machine) keepStatus(ctx context.Context, now time.Time, due *agenda) error {
-	ready := !now.Before(m.boot.readyAt)
-	if !ready {
-		due.at(m.boot.readyAt)
+	ready, changes := m.boot.isReady(now)
+	if !changes.IsZero() {
+		due.at(changes)
 	}
 	wanted := m.node.DeepCopy()
 	m.describe(&wanted.Status)
@@ -227,6 +227,9 @@ func (m *machine) newLease(now time.Time) *coordinationv1.Lease {
 // it is old, and after each boot.
 func (m *machine) keepReport(ctx context.Context, now time.Time, due *agenda) error {
 	if m.node.Annotations[simAgent] == "false" || !m.boot.shown {
+		return nil
+	}
+	if m.boot.again && m.node.Annotations[simReportEnds] == "true" {
 		return nil
 	}
 	change := map[string]any{}

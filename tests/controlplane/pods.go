@@ -214,6 +214,10 @@ func (m *machine) wantedStatus(p *simPod, now time.Time, due *agenda) *corev1.Po
 		due.at(end)
 	}
 
+	if !p.isStarted() && (p.latest.Annotations[simPullFails] == "true" || m.node.Annotations[simPullFails] == "true") {
+		p.pullFails(status, now)
+		return status
+	}
 	readyAt := p.since.Add(durationOf(simReadyAfter, defaultReadyAfter, p.latest, m.node))
 	never := p.latest.Annotations[simNeverReady] == "true"
 	ready := !never && !now.Before(readyAt)
@@ -278,6 +282,31 @@ func (m *machine) running(p *simPod, status *corev1.PodStatus, now time.Time, re
 		reason = "ReadinessGatesNotReady"
 	}
 	p.setCondition(status, corev1.PodReady, ready && gates, reason, at)
+}
+
+// pullFails fills in the status of a pod whose images cannot be pulled.
+func (p *simPod) pullFails(status *corev1.PodStatus, now time.Time) {
+	at := metav1.NewTime(now)
+	if status.StartTime == nil {
+		started := p.startTime()
+		status.StartTime = &started
+	}
+	status.ObservedGeneration = p.latest.Generation
+	status.ContainerStatuses = nil
+	for _, container := range p.latest.Spec.Containers {
+		status.ContainerStatuses = append(status.ContainerStatuses, corev1.ContainerStatus{
+			Name:    container.Name,
+			Image:   container.Image,
+			Started: ptr.To(false),
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
+				Reason:  "ImagePullBackOff",
+				Message: fmt.Sprintf("Back-off pulling image %q: no such host", container.Image),
+			}},
+		})
+	}
+	p.setCondition(status, corev1.PodInitialized, true, "", at)
+	p.setCondition(status, corev1.ContainersReady, false, "ContainersNotReady", at)
+	p.setCondition(status, corev1.PodReady, false, "ContainersNotReady", at)
 }
 
 // finish fills in the status of a pod whose containers ended for good.

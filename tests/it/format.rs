@@ -404,6 +404,7 @@ fn shape() -> impl Strategy<Value = PodShape> {
             grace_seconds,
             tolerates_cordon,
             volumes,
+            finalizers: Vec::new(),
             ours,
         },
     )

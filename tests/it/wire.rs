@@ -393,32 +393,44 @@ async fn a_stream_of_pages_ends_with_its_error() {
 #[tokio::test(start_paused = true)]
 async fn errors_of_reads_are_clean_whoever_writes_them() {
     let page = "<html><head><title>502 Bad\u{1b}[31m Gateway</title></head><body>nginx</body></html>";
-    let cases: [(Response, ReadErrorKind, &str); 9] = [
+    type Answer = Arc<dyn Fn() -> Response + Send + Sync>;
+    let cases: [(Answer, ReadErrorKind, &str); 9] = [
         (
-            reply(502, "text/html", page),
+            Arc::new(move || reply(502, "text/html", page)),
             ReadErrorKind::Unreachable,
             "the answer is a web page titled 502 Bad\\u{1b}[31m Gateway, not one of a Kubernetes API server",
         ),
         (
-            reply(404, "text/html", "<p>nothing"),
+            Arc::new(move || reply(404, "text/html", "<p>nothing")),
             ReadErrorKind::NotFound,
             "the answer is a web page, not one of a Kubernetes API server",
         ),
-        (reply(401, JSON, ""), ReadErrorKind::Forbidden, "HTTP 401 Unauthorized"),
-        (reply(404, "text/plain", "404 page not found\n"), ReadErrorKind::NotFound, "404 page not found"),
+        (Arc::new(move || reply(401, JSON, "")), ReadErrorKind::Forbidden, "HTTP 401 Unauthorized"),
         (
-            reply(500, PROTOBUF, fixture("status-two-budgets.pb")),
+            Arc::new(move || reply(404, "text/plain", "404 page not found\n")),
+            ReadErrorKind::NotFound,
+            "404 page not found",
+        ),
+        (
+            Arc::new(move || reply(500, PROTOBUF, fixture("status-two-budgets.pb"))),
             ReadErrorKind::Server,
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
         ),
-        (failure(403, "Forbidden", "no"), ReadErrorKind::Forbidden, "no"),
-        (reply(200, JSON, status(410, "Gone", "too old", json!([])).to_string()), ReadErrorKind::Expired, "too old"),
-        (reply(418, "text/plain", "a".repeat(3 << 20)), ReadErrorKind::Malformed, &("a".repeat(199) + "…")),
-        (silence(), ReadErrorKind::Unreachable, "no answer within 15 s"),
+        (Arc::new(move || failure(403, "Forbidden", "no")), ReadErrorKind::Forbidden, "no"),
+        (
+            Arc::new(move || reply(200, JSON, status(410, "Gone", "too old", json!([])).to_string())),
+            ReadErrorKind::Expired,
+            "too old",
+        ),
+        (
+            Arc::new(move || reply(418, "text/plain", "a".repeat(3 << 20))),
+            ReadErrorKind::Malformed,
+            &("a".repeat(199) + "…"),
+        ),
+        (Arc::new(silence), ReadErrorKind::Unreachable, "no answer within 15 s"),
     ];
     for (response, kind, message) in cases {
-        let response = Arc::new(Mutex::new(Some(response)));
-        let (_, cluster) = Server::start(move |_, _| response.lock().unwrap().take().unwrap()).await;
+        let (_, cluster) = Server::start(move |_, _| response()).await;
         let error = cluster.node(&node_name("a")).await.unwrap_err();
         assert_eq!((error.kind, error.message.raw(), error.to_string().as_str()), (kind, message, "read node a"));
     }
@@ -596,7 +608,8 @@ async fn node_write<F>(act: impl FnOnce(Arc<KubernetesCluster>, Permit) -> F) ->
 where
     F: Future<Output = Result<Node, ActError>>,
 {
-    let (server, cluster) = Server::start(|_, _| ok(json!({"metadata": {"name": "written", "uid": "u"}}))).await;
+    let (server, cluster) =
+        Server::start(|_, _| ok(json!({"kind": "Node", "metadata": {"name": "written", "uid": "u"}}))).await;
     let written = act(cluster, permit().await).await.unwrap();
     assert_eq!(written.name.as_str(), "written");
     let [seen] = server.seen().try_into().unwrap();
@@ -695,6 +708,24 @@ async fn an_uncordon_takes_all_marks_off_and_restores_the_autoscalers_annotation
     let again = node_write(async |cluster, permit| cluster.cordon(permit, &node, &CordonWrite { mark }).await).await;
     assert_eq!(again.body.pointer("/metadata/annotations/haulout.dev~1scale-down-disabled-before"), None);
     assert_eq!(again.body.pointer("/metadata/annotations/haulout.dev~1phase"), Some(&json!("drained")));
+}
+
+#[tokio::test]
+async fn a_page_is_no_answer_to_any_change() {
+    let page = |_: &Seen, _: usize| reply(200, "text/html", "<html><title>Sign in</title></html>");
+    let (_, cluster) = Server::start(page).await;
+    let node = captured_node("aks-np1-000003").await;
+    let acts = [
+        cluster.start_reboot_pod(permit().await, &reboot_pod(RebootMethod::Signal)).await,
+        cluster.write_phase(permit().await, &node, haulout::model::Phase::Armed).await.map(drop),
+        cluster.ensure_namespace(permit().await).await.map(drop),
+        cluster.ensure_node_account(permit().await).await.map(drop),
+        cluster.create_lease(&run(), now()).await.map(drop),
+    ];
+    for act in acts {
+        let Err(ActError::Unclear { cause, .. }) = act else { panic!("{act:?}") };
+        assert!(cause.message.raw().contains("a web page titled Sign in"), "{cause:?}");
+    }
 }
 
 #[tokio::test]
@@ -827,7 +858,7 @@ async fn the_reboot_pod_is_tried_made_read_and_deleted() {
 async fn what_is_missing_is_made_and_what_is_there_is_left() {
     let (server, cluster) = Server::start(|seen, _| match seen.method.as_str() {
         "GET" => failure(404, "NotFound", "not found"),
-        _ => ok(json!({})),
+        _ => ok(json!({"kind": "Made"})),
     })
     .await;
     assert!(cluster.ensure_namespace(permit().await).await.unwrap());
@@ -837,7 +868,7 @@ async fn what_is_missing_is_made_and_what_is_there_is_left() {
     assert_eq!(seen[1].body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
     let rules = &seen.iter().find(|seen| seen.body["kind"] == "ClusterRole").unwrap().body["rules"];
     assert_eq!(*rules, json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]));
-    let (server, cluster) = Server::start(|_, _| ok(json!({}))).await;
+    let (server, cluster) = Server::start(|_, _| ok(json!({"kind": "Found"}))).await;
     assert!(!cluster.ensure_namespace(permit().await).await.unwrap());
     assert!(!cluster.ensure_node_account(permit().await).await.unwrap());
     assert!(server.seen().iter().all(|seen| seen.method == "GET"));
@@ -854,6 +885,7 @@ async fn what_is_missing_is_made_and_what_is_there_is_left() {
 async fn the_lock_is_a_guarded_lease() {
     let path = "/apis/coordination.k8s.io/v1/namespaces/haulout-system/leases";
     let lease = json!({
+        "kind": "Lease",
         "metadata": {"resourceVersion": "7"},
         "spec": {
             "holderIdentity": "run-1", "leaseDurationSeconds": 60, "renewTime": "2026-11-23T22:00:00.000000Z",
@@ -889,7 +921,7 @@ async fn the_lock_is_a_guarded_lease() {
 
 #[tokio::test]
 async fn a_report_is_annotations_of_the_agents_own() {
-    let (server, cluster) = Server::start(|_, _| ok(json!({}))).await;
+    let (server, cluster) = Server::start(|_, _| ok(json!({"kind": "Node"}))).await;
     let report =
         |reboot| ReportWrite { reboot, boot_id: BootId::new("b").unwrap(), booted_at: now(), reported_at: now() };
     let required = ReportedReboot::Required(Foreign::new("kernel"));

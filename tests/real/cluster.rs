@@ -1,6 +1,7 @@
 //! One control plane for one scenario.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,11 +10,26 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// A cluster that kubectl and haulout reach through a kubeconfig: a real control plane or a served sandbox.
+pub(crate) struct Cluster {
+    pub(crate) folder: TempDir,
+    pub(crate) kubeconfig: PathBuf,
+    /// Its context in the kubeconfig.
+    pub(crate) context: String,
+}
+
 /// A control plane, stopped when it is dropped.
 pub(crate) struct ControlPlane {
     child: Child,
-    pub(crate) folder: TempDir,
-    pub(crate) kubeconfig: PathBuf,
+    cluster: Cluster,
+}
+
+impl Deref for ControlPlane {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
 }
 
 /// What a finished haulout said.
@@ -43,9 +59,24 @@ impl ControlPlane {
         let ready: Value = serde_json::from_str(&line)
             .map_err(|error| format!("the control plane did not become ready: {error}: {line:?}"))?;
         let kubeconfig = ready["kubeconfig"].as_str().ok_or("no kubeconfig")?.into();
-        Ok(Self { child, folder, kubeconfig })
+        Ok(Self { child, cluster: Cluster { folder, kubeconfig, context: "admin".to_owned() } })
     }
 
+    /// The requests of the audit log that have ended, by user agent prefix.
+    pub(crate) fn requests(&self, agent: &str) -> Result<Vec<Value>, Failed> {
+        // The log is written a moment after the answer.
+        std::thread::sleep(Duration::from_secs(1));
+        let text = std::fs::read_to_string(self.folder.path().join("plane").join("audit.log"))?;
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["stage"] == "ResponseComplete" || event["stage"] == "ResponseStarted")
+            .filter(|event| event["userAgent"].as_str().is_some_and(|text| text.starts_with(agent)))
+            .collect())
+    }
+}
+
+impl Cluster {
     /// Runs kubectl of the same version.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String, Failed> {
         let output = self.try_kubectl(arguments, None)?;
@@ -90,14 +121,15 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Writes a config that reaches this control plane as cluster `real`.
+    /// Writes a config that reaches this cluster as `real`.
     pub(crate) fn config(&self, text: &str) -> Result<PathBuf, Failed> {
         let path = self.folder.path().join("haulout.toml");
         std::fs::write(
             &path,
             format!(
-                "version = 1\nname = \"real-test\"\n\n[cluster.real]\ncontext = \"admin\"\n\
-                 node_pod = {{ image = \"example.invalid/haulout:test\" }}\n{text}"
+                "version = 1\nname = \"real-test\"\n\n[cluster.real]\ncontext = \"{}\"\n\
+                 node_pod = {{ image = \"example.invalid/haulout:test\" }}\n{text}",
+                self.context
             ),
         )?;
         Ok(path)
@@ -143,19 +175,6 @@ impl ControlPlane {
             err: std::fs::read_to_string(&err)?,
             took: began.elapsed(),
         })
-    }
-
-    /// The requests of the audit log that have ended, by user agent prefix.
-    pub(crate) fn requests(&self, agent: &str) -> Result<Vec<Value>, Failed> {
-        // The log is written a moment after the answer.
-        std::thread::sleep(Duration::from_secs(1));
-        let text = std::fs::read_to_string(self.folder.path().join("plane").join("audit.log"))?;
-        Ok(text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| event["stage"] == "ResponseComplete" || event["stage"] == "ResponseStarted")
-            .filter(|event| event["userAgent"].as_str().is_some_and(|text| text.starts_with(agent)))
-            .collect())
     }
 }
 

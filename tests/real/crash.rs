@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::cluster::{ControlPlane, Said};
+use super::cluster::{Cluster, ControlPlane, Said};
+use super::kills::{account, changes, user};
 use super::scene::{self, SimNode};
 use super::thin::wait_for_nodes;
 use super::watcher::{Limits, Watcher};
 
 /// A haulout on a machine of its own: its state is where no other machine looks.
 pub(crate) struct Machine<'p> {
-    plane: &'p ControlPlane,
+    plane: &'p Cluster,
     pub(crate) state: PathBuf,
     log: PathBuf,
     pub(crate) kubeconfig: PathBuf,
 }
 
 impl<'p> Machine<'p> {
-    pub(crate) fn new(plane: &'p ControlPlane, name: &str) -> Self {
+    pub(crate) fn new(plane: &'p Cluster, name: &str) -> Self {
         let folder = plane.folder.path();
         let state = folder.join(format!("state-{name}"));
         Self { plane, state, log: folder.join(format!("log-{name}")), kubeconfig: plane.kubeconfig.clone() }
@@ -98,7 +99,7 @@ pub(crate) fn path(config: &Path) -> Result<&str, Failed> {
     config.to_str().ok_or_else(|| "path".into())
 }
 
-pub(crate) fn phase(plane: &ControlPlane, node: &str) -> Result<Option<String>, Failed> {
+pub(crate) fn phase(plane: &Cluster, node: &str) -> Result<Option<String>, Failed> {
     let node = plane.get(&["node", node])?;
     Ok(node["metadata"]["annotations"]["haulout.dev/phase"].as_str().map(str::to_owned))
 }
@@ -134,7 +135,7 @@ fn kill_at(plane: &ControlPlane, child: Child, node: &str, wanted: &[&str]) -> R
 }
 
 /// Everything is done, and nothing of any run is left.
-pub(crate) fn settled(plane: &ControlPlane, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
+pub(crate) fn settled(plane: &Cluster, config: &str, reboots: &[(&str, &str)]) -> Result<(), Failed> {
     for (name, before) in reboots {
         let node = plane.get(&["node", name])?;
         let annotations = node["metadata"]["annotations"].to_string();
@@ -295,4 +296,45 @@ pub(crate) fn a_reboot_that_will_not_come_is_proved_before_another() -> Result<(
     settled(&plane, config, &[("node-a", &before)])?;
     let (_, boots) = watcher.end(&Limits { cluster: 1, pool: 1, zone: 1 })?;
     if boots["node-a"].len() == 2 { Ok(()) } else { Err(format!("{boots:?}").into()) }
+}
+
+pub(crate) fn a_run_that_slept_touches_nothing_when_it_wakes() -> Result<(), Failed> {
+    let (plane, config) = two_nodes(3)?;
+    let config = path(&config)?;
+    let before = boot(&plane.get(&["node", "node-a"])?);
+    let watcher = Watcher::start(&plane)?;
+    // What stops slowly keeps the drain going until the machine sleeps.
+    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/stops-after=4s"])?;
+    let mut first = Machine::new(&plane, "first");
+    first.kubeconfig = user(&plane, "first")?;
+    let mut second = Machine::new(&plane, "second");
+    second.kubeconfig = user(&plane, "second")?;
+    let signal = |name: &str, id: u32| Command::new("kill").args([name, &id.to_string()]).status();
+
+    let began = Instant::now();
+    let child = first.spawn(&["apply", config, "--auto-approve"])?;
+    plane.until("the node marked", Duration::from_secs(60), |plane| {
+        Ok(phase(plane, "node-a")?.is_some_and(|phase| phase == "armed"))
+    })?;
+    signal("-STOP", child.id())?;
+    let limit = Duration::from_secs(240);
+    let other = second.run(&["apply", config, "--auto-approve", "--lock-timeout", "120s"], limit)?.expect(0)?;
+    settled(&plane, config, &[("node-a", &before)])?;
+    let of_first = |plane: &ControlPlane| -> Result<Vec<String>, Failed> {
+        let all = changes(plane)?.into_iter().filter(|change| change.user == account("first"));
+        Ok(all.map(|change| change.what).collect())
+    };
+    let asleep = of_first(&plane)?;
+    signal("-CONT", child.id())?;
+    let said = first.end(child, began, limit)?.expect(8)?;
+    let awake = of_first(&plane)?;
+    if awake.len() != asleep.len() {
+        return Err(format!("it went on: {:?}\n{}", &awake[asleep.len()..], said.all()).into());
+    }
+    if !said.out.contains("node-a") || !said.out.contains("the lock of the cluster") {
+        return Err(format!("not said why: {}", said.all()).into());
+    }
+    let (_, boots) = watcher.end(&Limits { cluster: 1, pool: 1, zone: 1 })?;
+    settled(&plane, config, &[("node-a", &before)])?;
+    if boots["node-a"].len() == 2 { Ok(()) } else { Err(format!("{boots:?}\n{}", other.all()).into()) }
 }

@@ -13,10 +13,10 @@ use super::thin::wait_for_nodes;
 use super::watcher::{Limits, Watcher};
 
 /// Numbers that look random; the seed is printed, and HAULOUT_SEED takes it again.
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    fn new(what: &str) -> Self {
+    pub(crate) fn new(what: &str) -> Self {
         let given = std::env::var("HAULOUT_SEED").ok().and_then(|text| text.parse().ok());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
         let seed = given.unwrap_or(now | 1);
@@ -24,13 +24,21 @@ impl Chance {
         Self(seed)
     }
 
-    fn up_to(&mut self, most: Duration) -> Duration {
-        // xorshift64*, which is random enough to choose a moment.
+    /// A number below 2^31; xorshift64*, which is random enough to choose a moment.
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let part = (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as f64 / f64::from(u32::MAX >> 1);
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        let part = self.next() as f64 / f64::from(u32::MAX >> 1);
         most.mul_f64(part.min(1.0))
+    }
+
+    pub(crate) fn one_in(&mut self, many: u64) -> bool {
+        self.next().is_multiple_of(many)
     }
 }
 
@@ -195,7 +203,7 @@ pub(crate) fn kills_change_nothing_about_the_end() -> Result<(), Failed> {
 }
 
 /// A kubeconfig for a user of its own, so that the audit log tells who sent what.
-fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> {
+pub(crate) fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> {
     plane.create(&format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: default}}\n---\n\
          apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
@@ -217,14 +225,14 @@ fn user(plane: &ControlPlane, name: &str) -> Result<std::path::PathBuf, Failed> 
 }
 
 /// What the audit log says of one request that changed something.
-struct Change {
+pub(crate) struct Change {
     at: f64,
-    user: String,
+    pub(crate) user: String,
     lock: bool,
-    what: String,
+    pub(crate) what: String,
 }
 
-fn changes(plane: &ControlPlane) -> Result<Vec<Change>, Failed> {
+pub(crate) fn changes(plane: &ControlPlane) -> Result<Vec<Change>, Failed> {
     let seconds = |text: &str| -> Option<f64> {
         // All within one run of the test: seconds of the day are enough, and midnight may cost a test.
         let time = text.split_once('T')?.1.trim_end_matches('Z');
@@ -285,7 +293,7 @@ fn now() -> f64 {
     (since.as_secs() % 86_400) as f64 + f64::from(since.subsec_millis()) / 1000.0
 }
 
-fn account(name: &str) -> String {
+pub(crate) fn account(name: &str) -> String {
     format!("system:serviceaccount:default:{name}")
 }
 

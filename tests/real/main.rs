@@ -14,8 +14,10 @@ mod doctor;
 mod drain;
 mod kills;
 mod kured;
+mod misbehaving;
 mod node;
 mod outcomes;
+mod proxy;
 mod reads;
 mod rolling;
 mod sandbox;
@@ -24,6 +26,7 @@ mod thin;
 mod watcher;
 
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -35,13 +38,6 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_declined_prompt_changes_nothing", thin::no_terminal_no_work),
     ("reading_verbs_only_read", reads::reading_verbs_only_read),
     ("what_may_not_be_read_is_a_gap", reads::what_may_not_be_read_is_a_gap),
-    ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
-    ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
-    (
-        "a_reboot_that_will_not_come_is_proved_before_another",
-        crash::a_reboot_that_will_not_come_is_proved_before_another,
-    ),
-    ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
     ("a_full_disk_stops_a_run_that_says_what_it_left", outcomes::a_full_disk_stops_a_run_that_says_what_it_left),
     (
         "no_folder_for_the_journal_is_an_error_before_any_work",
@@ -53,7 +49,6 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
     ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
-    ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
     ("doctor_names_each_missing_rule", doctor::doctor_names_each_missing_rule),
     ("doctor_shows_every_problem_at_once", doctor::doctor_shows_every_problem_at_once),
     ("each_feature_works_with_only_its_role", doctor::each_feature_works_with_only_its_role),
@@ -64,11 +59,27 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("generated_scenarios_agree_with_the_twin", differential::generated_scenarios_agree_with_the_twin),
 ];
 
+/// Scenarios that mostly wait, so that they run beside others.
+const WAITING: &[(&str, Scenario)] = &[
+    ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
+    ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
+    (
+        "a_reboot_that_will_not_come_is_proved_before_another",
+        crash::a_reboot_that_will_not_come_is_proved_before_another,
+    ),
+    ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
+    ("a_run_that_slept_touches_nothing_when_it_wakes", crash::a_run_that_slept_touches_nothing_when_it_wakes),
+    ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
+];
+
 /// Scenarios that run what runs on nodes, which signals PID 1: only where `unshare` gives them one of their own.
 const ON_NODES: &[(&str, Scenario)] = &[
     ("a_node_is_rebooted_only_when_all_matches", node::a_node_is_rebooted_only_when_all_matches),
     ("the_agent_reports_its_own_node", node::the_agent_reports_its_own_node),
 ];
+
+/// The machine, with its two cores and its memory.
+static MACHINE: RwLock<()> = RwLock::new(());
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -76,16 +87,45 @@ fn main() -> ExitCode {
         return node::recorder::run(rest);
     }
     let mut arguments = Arguments::from_args();
-    // Each scenario has a control plane of its own with some 400 MB; one after the other keeps two cores honest.
-    arguments.test_threads = Some(1);
+    // Cases that mostly wait share the machine; a scenario that is heavy or measured has it for itself.
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(4));
     let missing = std::env::var_os("HAULOUT_CONTROLPLANE").is_none();
-    let scenario = |name: &str, scenario: Scenario| Trial::test(name, scenario).with_kind("real");
+    let scenario = |name: &str, scenario: Scenario| {
+        let alone = move || {
+            let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            scenario()
+        };
+        Trial::test(name, alone).with_kind("real")
+    };
+    let beside = |name: &str, scenario: Scenario| {
+        let shared = move || {
+            let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            scenario()
+        };
+        Trial::test(name, shared).with_kind("real")
+    };
     let mut trials: Vec<Trial> =
         SCENARIOS.iter().map(|(name, run)| scenario(name, *run).with_ignored_flag(missing)).collect();
+    let waiting = WAITING.iter().chain(proxy::SCENARIOS);
+    trials.extend(waiting.map(|(name, run)| beside(name, *run).with_ignored_flag(missing)));
     let forbidden = node::recorder::way().err();
     trials.extend(ON_NODES.iter().map(|(name, run)| match &forbidden {
         None => scenario(name, *run).with_ignored_flag(missing),
         Some(why) => scenario(name, *run).with_kind(format!("real: {why}")).with_ignored_flag(true),
     }));
+    for case in misbehaving::CASES {
+        trials.extend(case.on.iter().map(|on| {
+            let shared = move || {
+                let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+                misbehaving::play(case, *on)
+            };
+            let (name, kind) = match on {
+                misbehaving::On::Real => (format!("misbehaving::real::{}", case.name), "real"),
+                misbehaving::On::Sandbox => (format!("misbehaving::twin::{}", case.name), "twin"),
+            };
+            // On the twin too: its kubectl is that of the control plane.
+            Trial::test(name, shared).with_kind(kind).with_ignored_flag(missing)
+        }));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -3,27 +3,33 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use haulout::twin::Kind;
 use libtest_mimic::Failed;
-use tempfile::TempDir;
 
-use super::cluster::{ControlPlane, kubectl_with, program};
+use super::cluster::{Cluster, ControlPlane, kubectl_with, program};
 use super::scene::{self, SimNode};
 use super::thin::wait_for_nodes;
 
 /// A served sandbox, ended when it is dropped.
-struct Served {
+pub(crate) struct Served {
     child: Child,
-    folder: TempDir,
-    kubeconfig: PathBuf,
+    cluster: Cluster,
+}
+
+impl Deref for Served {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
 }
 
 impl Served {
-    fn start(manifest: &str) -> Result<Self, Failed> {
+    pub(crate) fn start(manifest: &str) -> Result<Self, Failed> {
         let folder = tempfile::Builder::new().prefix("haulout-sandbox-").tempdir()?;
         std::fs::write(folder.path().join("cluster.yaml"), manifest)?;
         std::fs::write(folder.path().join("cluster.toml"), "version = 1\nmanifests = [\"cluster.yaml\"]\n")?;
@@ -42,7 +48,9 @@ impl Served {
                 return Err(format!("the sandbox ended: {said}").into());
             }
         }
-        Ok(Self { child, folder, kubeconfig })
+        // Named after the description that is served.
+        let context = "sandbox-cluster".to_owned();
+        Ok(Self { child, cluster: Cluster { folder, kubeconfig, context } })
     }
 
     /// Runs kubectl and expects it to do well; gives what it printed, on stdout and then on stderr.

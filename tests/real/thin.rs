@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 
-use super::cluster::ControlPlane;
+use super::cluster::{Cluster, ControlPlane};
 use super::scene::{self, SimNode};
 
-pub(crate) fn wait_for_nodes(plane: &ControlPlane, count: usize) -> Result<(), Failed> {
+pub(crate) fn wait_for_nodes(plane: &Cluster, count: usize) -> Result<(), Failed> {
     plane.until("nodes Ready and reported on", Duration::from_secs(60), |plane| {
         let nodes = plane.get(&["nodes"])?;
         let items = nodes["items"].as_array().cloned().unwrap_or_default();
@@ -24,7 +24,7 @@ pub(crate) fn wait_for_nodes(plane: &ControlPlane, count: usize) -> Result<(), F
     })
 }
 
-fn available(plane: &ControlPlane, namespace: &str, name: &str, count: u64) -> Result<(), Failed> {
+pub(crate) fn available(plane: &Cluster, namespace: &str, name: &str, count: u64) -> Result<(), Failed> {
     plane.until("pods available", Duration::from_secs(60), |plane| {
         let deployment = plane.get(&["deployment", name, "-n", namespace])?;
         Ok(deployment["status"]["availableReplicas"].as_u64() == Some(count))

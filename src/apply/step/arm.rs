@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::context::{Limit, StepContext, StepError, signed};
 use super::await_ready::in_table;
-use super::drain::{NodePods, over, take};
+use super::drain::{NodePods, over, still_held, take};
 use crate::model::{DrainRule, Foreign, Pod, PodKey, reboot_pod_name};
 use crate::plan::Action;
 use crate::provider::{ActError, Followed, PodScope, ReadError, RebootPod, RebootPodState, Refusal, clock};
@@ -105,6 +105,7 @@ async fn armed(
         if context.cluster.interrupt.is_requested() {
             return Err(StepError::interrupted("interrupted before anything was evicted"));
         }
+        still_held(context, limit).await?;
         // Not a drain that takes long: on the next node it would be the same, so that `on_failure` decides.
         if clock::monotonic() >= limit.until {
             return Err(not_armed(context, rule, seen, &said));

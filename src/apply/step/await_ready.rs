@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::super::context::{Baseline, DaemonSets, Limit, StepContext, StepError};
 use super::super::live::{REREAD, reread_before};
+use super::super::waiting::Changes;
 use super::adopt;
+use super::drain::over;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
 use crate::provider::{ActError, PodScope, ReadError, RebootPodState, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
@@ -59,21 +61,41 @@ async fn booted(
     let mut stillness = context.is_taken_over().then(adopt::Stillness::default);
     let mut over: Option<PodOver> = None;
     let mut next_read = clock::monotonic() + REREAD;
+    let not_booted = || {
+        let advice = format!(
+            "look at the node's console; it stays cordoned. If it only boots slowly, raise ready_timeout{}",
+            in_table(context, limit.until.saturating_duration_since(since))
+        );
+        StepError::new(FailureKind::TimedOut, "the node has not booted: its boot id is the same").advise(advice)
+    };
     loop {
         changes.mark_unchanged();
         let differs = context.cluster.live.look_at(context.node_name(), |node| {
             node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
-        }) == Some(true);
+        }) != Some(false);
         if differs || over.is_some() || clock::monotonic() >= next_read {
             // A watch may lag behind, or have died without a sound: only the node itself is proof.
             next_read = clock::monotonic() + REREAD;
-            let node = context.read_node(limit).await?;
+            let node = context.read_node(limit).await.map_err(|error| error.or_lacking(not_booted()))?;
             if node.as_ref().is_some_and(|node| node.uid != context.outage.uid) {
+                // The cordon went with the Node that bore it.
+                context.notes().released = true;
+                context.cluster.live.hold(context.node_name(), false);
                 return Err(StepError::new(FailureKind::Refused, "the node came back as another Node object")
                     .advise("it was replaced, not rebooted; plan again to see what it needs"));
             }
             if let Some(boot_id) = node.as_ref().and_then(|node| node.boot_id.clone()).filter(|id| id != before) {
                 return Ok(boot_id);
+            }
+            if node.is_none() {
+                // Some providers take the object of a machine away that is down; it comes back as another one.
+                if clock::monotonic() >= limit.until {
+                    return Err(context.gone(false));
+                }
+                let what = Foreign::new("its Node object is gone");
+                context.waits(WaitFor::NodeReady(what), since, limit.until).await?;
+                changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+                continue;
             }
             if let Some(over) = &over
                 && over.is_proof(node.as_ref(), lives_on)
@@ -85,11 +107,7 @@ async fn booted(
             }
         }
         if clock::monotonic() >= limit.until {
-            return Err(StepError::new(FailureKind::TimedOut, "the node has not booted: its boot id is the same")
-                .advise(format!(
-                    "look at the node's console; it stays cordoned. If it only boots slowly, raise ready_timeout{}",
-                    in_table(context, limit.until.saturating_duration_since(since))
-                )));
+            return Err(not_booted());
         }
         if let Some(stillness) = &mut stillness {
             // The pods of the run before have other names: whether one can still fire is looked at for all of them.
@@ -98,7 +116,7 @@ async fn booted(
             changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
             continue;
         }
-        over = look_at_pod(context, over, limit).await?;
+        over = look_at_pod(context, over, limit).await.map_err(|error| error.or_lacking(not_booted()))?;
         let wait = match &over {
             None => WaitFor::Boot,
             Some(over) => WaitFor::NodeReady(Foreign::new(format!("{}; its boot id is the same", over.said.raw()))),
@@ -204,22 +222,33 @@ async fn proved(
     let changes = context.cluster.live.watch(context.node_name());
     let mut good_since: Option<Instant> = None;
     let mut next_list = clock::monotonic() + LIST_EVERY;
+    let mut lacks: Option<String> = None;
+    let not_as_it_was = |lacks: &str| {
+        let advice = format!(
+            "it stays cordoned; mend it, then uncordon it or apply again. If it only needs longer, raise \
+             ready_timeout{}",
+            in_table(context, limit.until.saturating_duration_since(since))
+        );
+        StepError::new(FailureKind::TimedOut, format!("the node is not as it was: {lacks}")).advise(advice)
+    };
     loop {
         changes.mark_unchanged();
         if good_since.is_none() && clock::monotonic() >= next_list {
             next_list = clock::monotonic() + LIST_EVERY;
             forget_deleted(context, &mut baseline, limit).await?;
         }
-        let node = context.cluster.live.node(context.node_name());
-        let missing = match node {
-            None => Some("the node is gone".to_owned()),
-            Some(node) => match context.within(limit, missing(context, &node, boot_id, &baseline)).await? {
-                Ok(missing) => missing,
-                Err(error) => {
-                    context.bear(&error, since, limit).await?;
-                    continue;
-                }
-            },
+        let node = context.node_to_write(false, limit).await?;
+        let looked = context.within(limit, missing(context, &node, boot_id, &baseline)).await;
+        let looked = looked.map_err(|error| match &lacks {
+            Some(lacks) => error.or_lacking(not_as_it_was(lacks)),
+            None => error,
+        });
+        let missing = match looked? {
+            Ok(missing) => missing,
+            Err(error) => {
+                context.bear(&error, since, limit).await?;
+                continue;
+            }
         };
         let now = clock::monotonic();
         let wake = match (missing, good_since) {
@@ -238,22 +267,34 @@ async fn proved(
             (Some(missing), _) => {
                 good_since = None;
                 if now >= limit.until {
-                    return Err(StepError::new(FailureKind::TimedOut, format!("the node is not as it was: {missing}"))
-                        .advise(format!(
-                            "it stays cordoned; mend it, then uncordon it or apply again. If it only needs longer, \
-                             raise ready_timeout{}",
-                            in_table(context, limit.until.saturating_duration_since(since))
-                        )));
+                    return Err(not_as_it_was(&missing));
                 }
+                lacks = Some(missing.clone());
                 context.waits(WaitFor::NodeReady(Foreign::new(missing)), since, limit.until).await?;
                 now + ASK_EVERY
             }
         };
         if good_since.is_some() {
-            // The second check comes when it is due, not when something stirs.
-            tokio::time::sleep_until(wake).await;
+            // The second check comes when it is due, not when something stirs; but a node that was not Ready for a
+            // moment in between has not settled.
+            if !stays_up(context, boot_id, &changes, wake).await {
+                good_since = None;
+            }
         } else {
             changes.before(wake).await;
+        }
+    }
+}
+
+/// Follows the node until `wake`; `false` as soon as it is not Ready, or booted again.
+async fn stays_up(context: &StepContext, boot_id: &BootId, changes: &Changes, wake: Instant) -> bool {
+    loop {
+        let node = context.cluster.live.node(context.node_name());
+        if !node.is_some_and(|node| node.readiness == Readiness::Ready && node.boot_id.as_ref() == Some(boot_id)) {
+            return false;
+        }
+        if !changes.before(wake).await {
+            return true;
         }
     }
 }
@@ -389,8 +430,9 @@ async fn reported(
             biased;
             () = context.cluster.interrupt.requested() => {}
             changed = changes.before(reread_before(limit.until)) => {
-                if !changed {
-                    let _ = context.read_node(limit).await?;
+                // Where time is up, the look above ends this; the node itself is proved.
+                if !changed && clock::monotonic() < limit.until {
+                    context.read_node(limit).await.map(drop).or_else(over)?;
                 }
             }
         }

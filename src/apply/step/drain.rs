@@ -16,8 +16,8 @@ use super::super::live::REREAD;
 use super::arm;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
-use crate::model::{Cordon, DrainRule, Foreign, Phase, Pod, PodKey};
-use crate::plan::Action;
+use crate::model::{Cordon, DrainRule, Foreign, Node, Phase, Pod, PodKey};
+use crate::plan::{Action, Verb};
 use crate::provider::{Followed, PodScope, ReadError, ReadErrorKind, clock};
 use crate::rules::{self, Departure, Refused};
 use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
@@ -27,6 +27,8 @@ use crate::run::{EventKind, Evidence, FailureKind, Intent, WaitFor};
 const DETACH_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 /// The time limit of the phase that ends a drain, with its retries.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether this run may still act while nothing else stirs.
+const LOCK_LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether pods that cannot be understood are gone.
 const UNREADABLE_LOOK: Duration = Duration::from_secs(2);
 
@@ -37,7 +39,7 @@ pub(super) async fn execute(context: &StepContext, rule: DrainRule, reboots: boo
     let result = drain(context, rule, reboots).await;
     let now = clock::monotonic();
     context.notes().drained_at = Some(now);
-    if !reboots && context.outage.steps.iter().all(|step| step.verb != crate::plan::Verb::Uncordon) {
+    if !reboots && context.outage.steps.iter().all(|step| step.verb != Verb::Uncordon) {
         // The cordon stays whatever came of the drain; the run's marks must not, or every later plan would think that
         // a run is still at work here.
         let settled = uncordon::settle(context).await;
@@ -165,11 +167,7 @@ async fn evict_all(
             let step = context.id().clone();
             context.cluster.journal.record(EventKind::StepProgress { step, done, total }).await?;
         }
-        if context.cluster.live.look_at(context.node_name(), |node| holds(context, node)) == Some(false)
-            && !holds(context, &context.same_node(limit).await?)
-        {
-            return Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"));
-        }
+        still_held(context, limit).await?;
         let now = clock::monotonic();
         let (wait, wake) = match standing {
             Standing::Empty => return Ok(()),
@@ -182,7 +180,8 @@ async fn evict_all(
         if now >= until {
             return Err(evictions.timed_out(pods));
         }
-        if let Some(wait) = wait {
+        // Without the lock nothing is evicted, and what budgets and pods say is no reason to wait for.
+        if let Some(wait) = context.lapsed()?.or(wait) {
             context.waits(wait, began, until).await?;
         }
         if now >= next_reread {
@@ -191,7 +190,7 @@ async fn evict_all(
             next_reread = clock::monotonic() + REREAD;
             continue;
         }
-        let wake = wake.unwrap_or(until).min(next_reread).min(until);
+        let wake = wake.unwrap_or(until).min(next_reread).min(now + LOCK_LOOK).min(until);
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
@@ -214,8 +213,31 @@ pub(super) fn over(error: StepError) -> Result<(), StepError> {
     }
 }
 
+/// The node is still there, still cordoned by this run, and still on the boot that is to be ended. The watch may lag
+/// behind: only the node itself ends a step.
+pub(super) async fn still_held(context: &StepContext, limit: Limit) -> Result<(), StepError> {
+    let good = |node: &Node| holds(context, node) && !is_rebooted(context, node);
+    if context.cluster.live.look_at(context.node_name(), good) == Some(true) {
+        return Ok(());
+    }
+    let node = context.same_node(limit).await?;
+    if !holds(context, &node) {
+        Err(StepError::stale("somebody uncordoned the node, or took our marks off, while it was drained"))
+    } else if is_rebooted(context, &node) {
+        Err(StepError::stale("somebody rebooted the node while it was drained"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the boot is over that this outage was to end: then nothing needs to leave for it any more.
+fn is_rebooted(context: &StepContext, node: &Node) -> bool {
+    let reboots = context.outage.steps.iter().any(|step| step.verb == Verb::Reboot);
+    reboots && context.outage.boot_id.is_some() && node.boot_id.is_some() && node.boot_id != context.outage.boot_id
+}
+
 /// Whether the node is cordoned by this run, as far as an object of it says.
-fn holds(context: &StepContext, node: &crate::model::Node) -> bool {
+fn holds(context: &StepContext, node: &Node) -> bool {
     node.uid == context.outage.uid
         && matches!(&node.cordon, Some(Cordon::Marked(mark))
             if mark.run == context.cluster.run || mark.config == context.cluster.config)
@@ -408,6 +430,7 @@ async fn write_phase(context: &StepContext, phase: Phase, limit: Limit) -> Resul
 async fn detached(context: &StepContext, limit: Limit) -> Result<(), StepError> {
     let since = clock::monotonic();
     loop {
+        still_held(context, Limit::stoppable(clock::monotonic() + PHASE_TIMEOUT)).await?;
         match context.within(limit, context.cluster.acts.volumes(context.node_name())).await {
             Err(error) if error.is_interrupted() => return Err(error),
             Err(error) => {

@@ -18,6 +18,7 @@ use super::super::waiting::Changes;
 use super::allowance::{MayGo, may_go, two_budgets};
 use super::drain::{NodePods, in_words, list};
 use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Grace, Pod, PodKey, Uid};
+use crate::plan::words::duration;
 use crate::provider::{ActError, PodScope, Refusal, clock};
 use crate::rules::{self, Departure};
 use crate::run::{FailureKind, Intent, WaitFor};
@@ -416,7 +417,11 @@ impl<'a> Evictions<'a> {
         for pod in pods.values() {
             let Some(track) = self.tracks.get(&pod.uid) else { continue };
             let why = match &track.state {
-                State::Ending => "still ending".to_owned(),
+                State::Ending => {
+                    let (why, what) = still_ending(pod, self.rule);
+                    advice = advice.or(what);
+                    why
+                }
                 State::Flying => "being evicted".to_owned(),
                 State::Stuck { why, advice: what } => {
                     advice.get_or_insert_with(|| what.clone());
@@ -442,6 +447,31 @@ impl<'a> Evictions<'a> {
             advice.unwrap_or_else(|| "raise drain.timeout, or mend what holds these pods, and apply again".to_owned()),
         )
     }
+}
+
+/// What keeps a pod that was told to end, and what to do about it.
+fn still_ending(pod: &Pod, rule: DrainRule) -> (String, Option<String>) {
+    let finalizers = &pod.shape.finalizers;
+    let by = match finalizers.as_slice() {
+        [] => None,
+        [one] => Some(format!("finalizer {one}")),
+        all => Some(format!("finalizers {}", all.join(", "))),
+    };
+    // Finalizers that are on every pod of a kind come off at once when its containers have ended.
+    if let Some(by) = by
+        && pod.status.is_finished()
+    {
+        let advice = "its containers have ended: see why whoever put the finalizer on the pod does not take it off";
+        return (format!("still ending, held by {by}"), Some(advice.to_owned()));
+    }
+    let grace = match rule.grace {
+        Grace::Pod => Duration::from_secs(pod.shape.grace_seconds.into()),
+        Grace::Fixed(grace) => grace,
+    };
+    let advice = (grace >= rule.timeout).then(|| {
+        "give drain.timeout more than the pod's grace period, or shorten that with drain.grace_period".to_owned()
+    });
+    (format!("still ending, with a grace period of {}", duration(grace)), advice)
 }
 
 fn context_budget(context: &StepContext, pod: &Pod) -> Option<Budget> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::context::{Limit, StepContext, StepError};
 use super::adopt;
-use crate::model::{Cordon, Foreign, LastReboot, Node, RunId};
+use crate::model::{Cordon, Foreign, LastReboot, MANAGED_NAMESPACE, Node, RunId, reboot_pod_name};
 use crate::plan::{Outage, Why};
 use crate::provider::{ActError, RebootPodState, Refusal, UncordonWrite, clock};
 use crate::run::{Evidence, FailureKind, Intent, WaitFor};
@@ -17,6 +17,9 @@ use crate::run::{Evidence, FailureKind, Intent, WaitFor};
 const TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// The longest wait for the reboot pod to end after it was told to: its grace and then some.
 const POD_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+/// How often the deletion of a reboot pod that has ended is tried: it can do nothing any more, and a node that is well must
+/// not stay cordoned for it.
+const DELETE_TRIES: u32 = 8;
 
 pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError> {
     if context.notes().reboot_pod {
@@ -109,44 +112,79 @@ pub(super) fn reason(outage: &Outage) -> Foreign {
     of_wish.or_else(|| Some(outage.adopts.as_ref()?.reason.clone())).unwrap_or_default()
 }
 
+/// Whether the Node object of the plan exists no more. The watch may lag behind: only the node itself is proof.
+async fn is_gone(context: &StepContext, limit: Limit) -> Result<bool, StepError> {
+    let is_it = |node: &Node| node.uid == context.outage.uid;
+    if context.cluster.live.node(context.node_name()).as_ref().is_some_and(is_it) {
+        return Ok(false);
+    }
+    Ok(!context.read_node(limit).await?.as_ref().is_some_and(is_it))
+}
+
 /// Deletes the reboot pod of a run and waits until it has ended, or is even `gone`.
 pub(super) async fn end_reboot_pod(context: &StepContext, run: &RunId, gone: bool) -> Result<(), StepError> {
     let since = clock::monotonic();
     let limit = Limit::firm(since + POD_TIMEOUT);
     let node = context.node_name();
     let mut told = false;
+    let mut tries = 0;
     loop {
         match context.within(limit, context.cluster.acts.reboot_pod(node, run)).await? {
             Ok(RebootPodState::Absent) => return Ok(()),
             Ok(state) => {
                 let ended = matches!(state, RebootPodState::Ended(_));
-                let mut unclear = false;
+                let mut again = false;
                 if !told {
                     let permit = context.permit(Intent::DeleteRebootPod, limit).await?;
                     match context.cluster.acts.delete_reboot_pod(permit, node, run).await {
                         Ok(()) | Err(ActError::Refused { refusal: Refusal::NotFound, .. }) => told = true,
                         // The pod is read again above, and told again if it is still there: an ended pod that nobody
                         // deletes would stay for good.
-                        Err(ActError::Unclear { .. }) => unclear = true,
+                        Err(ActError::Unclear { .. }) => again = true,
                         Err(error @ ActError::Refused { .. }) => {
+                            again = matches!(
+                                &error,
+                                ActError::Refused {
+                                    refusal: Refusal::TryAgain { .. }
+                                        | Refusal::Throttled { .. }
+                                        | Refusal::Conflict { .. }
+                                        | Refusal::Webhook { failed: true, .. },
+                                    ..
+                                }
+                            );
                             if !ended && clock::monotonic() >= limit.until {
                                 return Err(StepError::from_act(&error));
                             }
                         }
                     }
                 }
-                if ended && !gone && (!unclear || clock::monotonic() >= limit.until) {
+                tries += 1;
+                if ended && !gone && (!again || tries >= DELETE_TRIES) {
+                    if again {
+                        let name = reboot_pod_name(node, run);
+                        context
+                            .note(format!("pod {MANAGED_NAMESPACE}/{name} has ended and could not be deleted"))
+                            .await?;
+                    }
                     return Ok(());
                 }
             }
-            Err(error) => context.bear(&error, since, limit).await?,
+            Err(error) => {
+                context.bear(&error, since, limit).await?;
+                continue;
+            }
         }
         if clock::monotonic() >= limit.until {
             return Err(StepError::new(FailureKind::TimedOut, "the reboot pod does not end, and might still fire")
                 .advise(format!(
                     "delete pod haulout-system/{} and, once it is gone, uncordon the node",
-                    crate::model::reboot_pod_name(node, run)
+                    reboot_pod_name(node, run)
                 )));
+        }
+        if told && is_gone(context, limit).await? {
+            // Nobody confirms the end of a pod whose node is gone, until the cluster sweeps it up; and there is no node
+            // left that it could take down, for it looks at the UID.
+            return Ok(());
         }
         context.waits(WaitFor::RebootPodToEnd, since, limit.until).await?;
         context.rest(Duration::from_millis(300), limit).await?;

@@ -13,9 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::load;
 use crate::cli::output::Output;
 use crate::cli::runs::{self, Earlier};
-use crate::format::plan::Scope;
-use crate::journal::Past;
-use crate::model::{ClusterName, Node, RunId, Snapshot};
+use crate::model::{ClusterName, Snapshot};
 use crate::plan::Selection;
 
 pub(super) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> {
@@ -36,30 +34,7 @@ pub(super) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> 
         auto_approve: args.auto_approve,
         nothing_left: "Nothing of this run is left to do.",
     };
-    order.carry_out(Some(earlier), |seen| select(seen, &run, &scope, &past), &Sweep::new(), output).await
-}
-
-/// The nodes of the run that may still be worked on under its id; `None` where there are none, because an empty
-/// selection would mean every node.
-fn select(seen: &BTreeMap<ClusterName, Snapshot>, run: &RunId, scope: &Scope, past: &Past) -> Option<Selection> {
-    let mut target = Vec::new();
-    for (cluster, nodes) in &scope.nodes {
-        let Some(snapshot) = seen.get(cluster) else { continue };
-        for name in nodes {
-            let Some(node) = snapshot.nodes.get(name) else { continue };
-            let announced = past.requested.contains(&(cluster.clone(), name.clone()));
-            if !is_done(node, run, announced) {
-                target.push(format!("{cluster}/node/{name}"));
-            }
-        }
-    }
-    (!target.is_empty()).then(|| Selection { target, ..Selection::default() })
-}
-
-/// Whether the run has rebooted a node and let it go: its record says so, or the run announced the request and has no
-/// mark on the node any more.
-fn is_done(node: &Node, run: &RunId, announced: bool) -> bool {
-    let marked = node.mark.as_ref().is_some_and(|mark| mark.run == *run && !mark.is_settled());
-    let recorded = node.last_reboot.as_ref().is_some_and(|last| last.run == *run);
-    !marked && (recorded || announced)
+    let select =
+        |seen: &BTreeMap<ClusterName, Snapshot>| Selection::rest_of_run(&run, &scope.nodes, &past.requested, seen);
+    order.carry_out(Some(earlier), select, &Sweep::new(), output).await
 }

@@ -133,6 +133,7 @@ impl Reader {
                 grace_seconds: shape.grace_seconds,
                 tolerates_cordon: shape.tolerates_cordon,
                 volumes: shape.volumes,
+                finalizers: Vec::new(),
                 ours: shape.ours,
             }));
         }

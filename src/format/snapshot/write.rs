@@ -106,7 +106,17 @@ fn pods(pods: &[Pod]) -> (Vec<wire::Shape<'_>>, Vec<wire::Pod<'_>>) {
 }
 
 fn shape(shape: &PodShape) -> wire::Shape<'_> {
-    let PodShape { labels: of, owner: by, mirror, empty_dir, grace_seconds, tolerates_cordon, volumes, ours } = shape;
+    let PodShape {
+        labels: of,
+        owner: by,
+        mirror,
+        empty_dir,
+        grace_seconds,
+        tolerates_cordon,
+        volumes,
+        finalizers: _,
+        ours,
+    } = shape;
     wire::Shape {
         labels: labels(of),
         owner: by.as_ref().map(owner),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::annotation::{encode_cordon, encode_last_reboot};
 use super::cluster::KubernetesCluster;
-use super::failure::{Failure, lost_act, malformed};
+use super::failure::{Failure, genuine, lost_act, malformed};
 use super::manifest;
 use super::transport::{Answer, JSON, Target, WRITE_DEADLINE};
 use super::wire;
@@ -48,10 +48,15 @@ impl KubernetesCluster {
             .ask(change.method, &change.target, JSON, body, WRITE_DEADLINE)
             .await
             .map_err(|lost| lost_act(&lost, change.operation))?;
-        match Failure::of(&answer) {
-            Some(failure) => Err(failure.into_act(change.operation, change.namespace)),
-            None => Ok(answer),
+        if let Some(failure) = Failure::of(&answer) {
+            return Err(failure.into_act(change.operation, change.namespace));
         }
+        if let Err(why) = genuine(&answer) {
+            // The page of a proxy: nobody can tell whether the request came through.
+            let cause = malformed(change.operation, why);
+            return Err(ActError::Unclear { operation: change.operation.to_owned(), cause: Box::new(cause) });
+        }
+        Ok(answer)
     }
 
     /// Patches a node, guarded by the version that was read, and returns it as written.
@@ -97,17 +102,20 @@ impl KubernetesCluster {
         let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let found: Result<_, ReadError> =
             self.get(format!("{collection}/{name}"), &format!("read {kind} {name}")).await;
-        if matches!(found, Ok(Some(_))) {
+        // The page of a proxy is no object, whatever its status says.
+        let there =
+            |found: &Result<Option<Answer>, ReadError>| matches!(found, Ok(Some(answer)) if genuine(answer).is_ok());
+        if there(&found) {
             return Ok(false);
         }
         let operation = format!("create {kind} {name}");
         let path = format!("{collection}/{name}");
         match self.create(&operation, collection, body).await {
             // It may have been made: the object itself tells.
-            Err(error @ ActError::Unclear { .. }) => match self.get(path, &format!("read {kind} {name}")).await {
-                Ok(Some(_)) => Ok(true),
-                Ok(None) | Err(_) => Err(error),
-            },
+            Err(error @ ActError::Unclear { .. }) => {
+                let found = self.get(path, &format!("read {kind} {name}")).await;
+                if there(&found) { Ok(true) } else { Err(error) }
+            }
             answer => answer,
         }
     }
@@ -301,7 +309,7 @@ impl ClusterActs for KubernetesCluster {
             namespace: Some(namespace),
         };
         let answer = self.change(change).await?;
-        // Only the API server's own word counts as success: a proxy may say 200 to anything.
+        // Any other object is not an eviction's answer.
         let status: Option<wire::Status> = serde_json::from_slice(&answer.body).ok();
         if status.is_none_or(|status| status.status != "Success") {
             let cause = malformed(&operation, "it is no Status");

@@ -90,9 +90,10 @@ impl Failure {
         self.status == 404 && self.genuine && self.reason == "NotFound"
     }
 
-    /// Whether the server asked to come back later, and when.
+    /// Whether a read is worth another try after it, and when, where the server says so: it asked to come back later, or
+    /// failed in a way that passes, such as when etcd chooses another leader (500) or a proxy lost its way (502).
     pub(super) fn come_back(&self) -> Option<Option<Duration>> {
-        matches!(self.status, 429 | 503 | 504).then_some(self.retry_after)
+        matches!(self.status, 429 | 500 | 502..=504).then_some(self.retry_after)
     }
 
     /// As the error of a read.
@@ -202,19 +203,32 @@ pub(super) fn malformed(operation: impl Into<String>, why: impl std::fmt::Displa
     }
 }
 
+/// Whether a Kubernetes API server wrote the answer to a change, by its body: every object names its kind. A proxy may
+/// say 200 to anything.
+pub(super) fn genuine(answer: &Answer) -> Result<(), String> {
+    if kind_of(&answer.body).is_some_and(|kind| !kind.is_empty()) {
+        return Ok(());
+    }
+    Err(Failure::foreign(answer.status, &answer.headers, &answer.body).message)
+}
+
+/// The kind that an object in JSON names; `None` where it is no object.
+fn kind_of(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        #[serde(default)]
+        kind: String,
+    }
+    serde_json::from_slice::<Kind>(body).ok().map(|object| object.kind)
+}
+
 /// The Status in a body, where it holds one.
 fn status_of(answer: &Answer) -> Option<Status> {
     if is_protobuf(&answer.headers) {
         let (kind, raw) = unwrap_envelope(&answer.body)?;
         return (kind.kind == "Status").then(|| Status::decode(raw).ok()).flatten();
     }
-    #[derive(serde::Deserialize)]
-    struct Kind {
-        #[serde(default)]
-        kind: String,
-    }
-    let kind: Kind = serde_json::from_slice(&answer.body).ok()?;
-    (kind.kind == "Status").then(|| serde_json::from_slice(&answer.body).ok()).flatten()
+    (kind_of(&answer.body)? == "Status").then(|| serde_json::from_slice(&answer.body).ok()).flatten()
 }
 
 /// The budget that a cause names: "The disruption budget web needs 2 healthy pods and has 2 currently".

@@ -149,7 +149,7 @@ impl Transport {
         let request = request.body(body).map_err(|error| Lost::Request(error.to_string()))?;
         match tokio::time::timeout(deadline, self.client.send(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Lost::Connection(causes(&error))),
+            Ok(Err(error)) => Err(Lost::Connection(why(&error))),
             Err(_) => Err(Lost::Deadline(deadline)),
         }
     }
@@ -197,7 +197,7 @@ pub(super) async fn next_chunk(body: &mut Body, stall: Duration) -> Result<Optio
         match tokio::time::timeout(stall, body.frame()).await {
             Err(_) => return Err(Lost::Deadline(stall)),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => return Err(Lost::Connection(causes(&error))),
+            Ok(Some(Err(error))) => return Err(Lost::Connection(why(&error))),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
@@ -205,6 +205,18 @@ pub(super) async fn next_chunk(body: &mut Body, stall: Duration) -> Result<Optio
             }
         }
     }
+}
+
+/// Why a connection failed, for people: of the layers that pass such an error on, only the innermost knows. rustls adds
+/// the address of its manual, which helps nobody who operates a cluster.
+fn why(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    let text = innermost.to_string();
+    let text = text.split(": https://docs.rs/").next().unwrap_or_default().trim_end();
+    if text.starts_with("connection") { text.to_owned() } else { format!("the connection failed: {text}") }
 }
 
 /// An error with all its causes on one line: of a failed connection only the innermost says why. Causes that repeat

@@ -23,9 +23,9 @@ pub(super) fn pods_of(world: &World, namespace: &str, uid: &str) -> Vec<(Key, st
 pub(super) fn pod_of(owner: &Value) -> Value {
     let template = owner.at("/spec/template");
     let mut pod = json!({ "metadata": {}, "spec": template.at("/spec").clone() });
-    for part in ["labels", "annotations"] {
+    for part in ["labels", "annotations", "finalizers"] {
         let given = template.at(&format!("/metadata/{part}"));
-        if given.is_object() {
+        if given.is_object() || given.is_array() {
             set(&mut pod, &format!("/metadata/{part}"), given.clone());
         }
     }

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::machine::{Boot, Machine, PodRun, asked, sim};
-use super::pod_status::{bring, is_reboot};
+use super::machine::{Boot, Machine, PodRun, asked, sim, wished};
+use super::pod_status::{bring, is_reboot, is_waiting};
 use super::{later, sooner};
 use crate::model::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_PHASE, ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED,
@@ -50,7 +50,7 @@ fn step(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
     let now = world.now;
     if let Some(until) = machine.dark_until {
         if now < until {
-            return Some(until);
+            return Some(until).filter(|until| *until != Timestamp::MAX);
         }
         come_up(world, key, machine);
     }
@@ -59,42 +59,72 @@ fn step(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
     sooner(next, obey(world, key, machine))
 }
 
-/// Starts the machine again with a new boot id.
+/// Starts the machine again: with a new boot id, unless it is asked to keep the one that it had.
 fn come_up(world: &mut World, key: &Key, machine: &mut Machine) {
     let now = world.now;
-    let ready_after = world
-        .store
-        .get(key)
-        .map_or(world.delays.node_ready, |node| asked(sim::NODE_READY_AFTER, world.delays.node_ready, &[node]));
+    let Some(node) = world.object(key) else { return };
+    let ready_at = later(now, asked(sim::NODE_READY_AFTER, world.delays.node_ready, &[&node]));
     machine.dark_until = None;
     machine.last_lease = None;
-    machine.boot =
-        Boot { id: world.uuid(), at: now, ready_at: later(now, ready_after), again: true, shown: false, told: false };
-    let pods: Vec<(Key, std::sync::Arc<Value>)> =
-        world.store.pods_on(&key.name).map(|(key, pod)| (key.clone(), std::sync::Arc::clone(pod))).collect();
-    let never: Vec<String> = pods
-        .iter()
-        .map(|(_, pod)| pod)
-        .filter(|pod| pod.text("/spec/restartPolicy") == "Never" && pod.text("/status/phase") == "Running")
-        .map(|pod| pod.uid().to_owned())
-        .collect();
-    for (uid, pod) in &mut machine.pods {
-        if never.contains(uid) {
-            pod.lost = true;
-        } else {
-            pod.restarts += 1;
-            pod.since = now;
+    let kept = &machine.boot;
+    machine.boot = if wished(sim::KEEPS_BOOT_ID, &[&node]) {
+        // It has not booted: what waited for a reboot still does, and of this boot all has been said.
+        Boot { id: kept.id.clone(), at: kept.at, ready_at, again: kept.again, shown: kept.shown, told: kept.told }
+    } else {
+        Boot { id: world.uuid(), at: now, ready_at, again: true, shown: false, told: false }
+    };
+    restart_pods(world, key, machine);
+    if wished(sim::RETURNS_AS_NEW_NODE, &[&node]) {
+        register_anew(world, key, &node, machine);
+    }
+}
+
+/// What a boot does to the pods of a machine: their containers end, and start again where the restart policy says so.
+fn restart_pods(world: &mut World, key: &Key, machine: &mut Machine) {
+    let now = world.now;
+    for (pod_key, pod) in world.store.pods_on(&key.name) {
+        world.work.pods.mark(pod_key.clone());
+        let Some(run) = machine.pods.get_mut(pod.uid()) else { continue };
+        let runs = pod.text("/status/phase") == "Running";
+        if runs && pod.text("/spec/restartPolicy") == "Never" {
+            run.lost = true;
+            continue;
+        }
+        run.restarts += i64::from(runs);
+        run.since = now;
+    }
+}
+
+/// Registers a machine as another Node of the same name, as one does whose Node was deleted while it was away: with its
+/// labels and what the simulation is asked for, and with nothing that anybody else has written on it.
+fn register_anew(world: &mut World, key: &Key, node: &Value, machine: &mut Machine) {
+    world.remove(key);
+    let mut object = json!({ "metadata": { "name": key.name, "labels": node.at("/metadata/labels") } });
+    for part in ["/status/allocatable", "/status/capacity", "/status/addresses"] {
+        // The machine is the same.
+        set(&mut object, part, node.at(part).clone());
+    }
+    for (name, value) in node.entries("/metadata/annotations").filter(|(name, _)| name.starts_with(sim::PREFIX)) {
+        // What was asked for the way here has happened.
+        if ![sim::RETURNS_AS_NEW_NODE, sim::REBOOT_REQUIRED, sim::BOOTED_AT].contains(&name.as_str()) {
+            annotate(&mut object, name, value.as_str());
         }
     }
-    for (pod, _) in pods {
-        world.work.pods.mark(pod);
+    // The name is good and free: it was this very node's.
+    if let Ok(made) = world.create(Kind::Node, object) {
+        made.uid().clone_into(&mut machine.uid);
     }
 }
 
 fn keep_status(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp> {
     let now = world.now;
-    let ready = now >= machine.boot.ready_at;
+    let node = world.object(key)?;
+    // Only after a boot: a node that is there from the start is calm.
+    let flaps = node.annotation(sim::FLAPS).filter(|_| machine.boot.again).and_then(|text| text.parse::<u16>().ok());
+    let (ready, turns) = machine.boot.readiness(u32::from(flaps.unwrap_or(0)), now);
     let booted = machine.boot.again && !machine.boot.shown;
+    let known = node.text("/status/nodeInfo/bootID");
+    let told_so = booted && !known.is_empty() && known != machine.boot.id;
     world.edit(key, |node| {
         describe(node, &machine.boot.id);
         if booted {
@@ -125,12 +155,12 @@ fn keep_status(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
         };
         set_condition(node, &condition, now);
     });
-    if booted {
+    if told_so {
         tell_rebooted(world, key, &machine.boot.id);
     }
     machine.boot.shown = true;
     keep_lease(world, key, machine);
-    (!ready).then_some(machine.boot.ready_at)
+    turns
 }
 
 /// Fills in what does not change between two boots; what a manifest has set itself stays, except the boot id.
@@ -189,10 +219,14 @@ fn tell_rebooted(world: &mut World, key: &Key, boot_id: &str) {
 /// The lease is there from the start; its renewals are worked out when somebody reads it, see [`World::renew_leases`].
 fn keep_lease(world: &mut World, key: &Key, machine: &Machine) {
     let lease = Key::new(Kind::Lease, "kube-node-lease", &key.name);
-    if world.store.get(&lease).is_some() {
-        return;
-    }
     let Some(node) = world.object(key) else { return };
+    if let Some(known) = world.store.get(&lease) {
+        if known.items("/metadata/ownerReferences").iter().all(|owner| owner.text("/uid") == node.uid()) {
+            return;
+        }
+        // It is that of an earlier Node of this name, and goes with it.
+        world.remove(&lease);
+    }
     let object = json!({
         "metadata": { "name": key.name, "namespace": "kube-node-lease",
                       "ownerReferences": [owner_reference(&node, false)] },
@@ -207,7 +241,8 @@ fn keep_lease(world: &mut World, key: &Key, machine: &Machine) {
 fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp> {
     let now = world.now;
     let node = world.object(key)?;
-    if node.annotation(sim::AGENT) == Some("false") {
+    let silent = machine.boot.again && wished(sim::REPORT_ENDS, &[&node]);
+    if silent || node.annotation(sim::AGENT) == Some("false") {
         return None;
     }
     let mut wanted = (*node).clone();
@@ -258,14 +293,24 @@ fn keep_pod(world: &mut World, key: &Key) -> Option<Timestamp> {
         // One that ran before anybody looked goes on.
         since: pod.time("/status/startTime").unwrap_or(now),
         stopping: None,
+        killed: None,
         restarts: 0,
         lost: false,
     });
-    if pod.is_terminating() && run.stopping.is_none() {
-        run.stopping = Some(now);
+    if pod.is_terminating() {
+        run.stopping.get_or_insert(now);
+        // A grace that is shortened counts from when it is.
+        let grace = pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(30);
+        if run.killed.is_none_or(|(given, _)| given != grace) {
+            run.killed = Some((grace, later(now, SignedDuration::from_secs(grace))));
+        }
+    }
+    let mut wanted = (*pod).clone();
+    if is_waiting(&pod) && !wished(sim::PULL_FAILS, &[&pod, &node]) {
+        // Its image could be pulled at last.
+        run.since = now;
     }
     let run = run.clone();
-    let mut wanted = (*pod).clone();
     let next = bring(&mut wanted, &run, &node, &delays, now);
     let over = wanted.is_finished() || wanted.text("/status/phase") != "Running";
     world.write(key, wanted);
@@ -283,20 +328,14 @@ fn obey(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Timestamp
         machine.obey_at = None;
         return None;
     }
-    let at = *machine.obey_at.get_or_insert_with(|| later(now, OBEY_DELAY));
+    let after = world.store.get(key).map_or(OBEY_DELAY, |node| asked(sim::FIRES_AFTER, OBEY_DELAY, &[node]));
+    let at = *machine.obey_at.get_or_insert_with(|| later(now, after));
     if now < at {
         return Some(at);
     }
-    let takes =
-        world.store.get(key).map_or(world.delays.reboot, |node| asked(sim::REBOOT_TAKES, world.delays.reboot, &[node]));
-    let until = later(now, takes);
-    machine.last_lease = Some(machine.renewed(now));
-    machine.obey_at = None;
-    machine.dark_until = Some(until);
-    // Nothing is written, but whoever counts the node's silence has to begin now.
-    world.work.nodes.mark(key.name.clone());
+    let until = world.go_dark(&key.name, machine);
     world.wake();
-    Some(until)
+    Some(until).filter(|until| *until != Timestamp::MAX)
 }
 
 fn is_asked(world: &World, key: &Key) -> bool {
@@ -313,20 +352,30 @@ impl World {
     /// Takes a machine down at once, as somebody does who reboots it behind everybody's back. `false` where there is no
     /// such machine, or it is dark already.
     pub fn pull_plug(&mut self, node: &str) -> bool {
+        let Some(mut machine) = self.machines.remove(node) else { return false };
+        let up = machine.is_up();
+        if up {
+            self.go_dark(node, &mut machine);
+            self.work.machines.mark(node.to_owned());
+        }
+        self.machines.insert(node.to_owned(), machine);
+        self.wake();
+        up
+    }
+
+    /// Stops everything on a machine. What the cluster shows of the node stays as it was. Returns until when.
+    fn go_dark(&mut self, node: &str, machine: &mut Machine) -> Timestamp {
         let now = self.now;
-        let key = Key::cluster(Kind::Node, node);
-        let takes = self
-            .store
-            .get(&key)
-            .map_or(self.delays.reboot, |node| asked(sim::REBOOT_TAKES, self.delays.reboot, &[node]));
-        let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.is_up()) else { return false };
+        let object = self.store.get(&Key::cluster(Kind::Node, node));
+        let takes = object.map_or(self.delays.reboot, |node| asked(sim::REBOOT_TAKES, self.delays.reboot, &[node]));
+        let never = object.is_some_and(|node| wished(sim::NEVER_RETURNS, &[node]));
+        let until = if never { Timestamp::MAX } else { later(now, takes) };
         machine.last_lease = Some(machine.renewed(now));
         machine.obey_at = None;
-        machine.dark_until = Some(later(now, takes));
-        self.work.machines.mark(node.to_owned());
+        machine.dark_until = Some(until);
+        // Nothing is written, but whoever counts the node's silence has to begin now.
         self.work.nodes.mark(node.to_owned());
-        self.wake();
-        true
+        until
     }
 
     /// Lets a node have a machine of which nothing is heard, since long ago and for ever.

@@ -12,6 +12,8 @@ use crate::twin::object::{Look, duration};
 
 /// What scenarios may ask of a node and its pods; the simulated kubelets on a real control plane obey the same.
 pub(in crate::twin) mod sim {
+    /// What all of their names begin with.
+    pub(in crate::twin) const PREFIX: &str = "sim.haulout.dev/";
     /// Node: how long it is dark when it reboots.
     pub(in crate::twin) const REBOOT_TAKES: &str = "sim.haulout.dev/reboot-takes";
     /// Node: how long after its boot it stays NotReady.
@@ -24,6 +26,20 @@ pub(in crate::twin) mod sim {
     pub(in crate::twin) const REASON_SURVIVES: &str = "sim.haulout.dev/reason-survives";
     /// Node: when its first boot was, RFC 3339; booting removes it.
     pub(in crate::twin) const BOOTED_AT: &str = "sim.haulout.dev/booted-at";
+    /// Node: `true` means that it stays dark for ever once it reboots.
+    pub(in crate::twin) const NEVER_RETURNS: &str = "sim.haulout.dev/never-returns";
+    /// Node: `true` means that it comes back from the dark with the boot id that it had.
+    pub(in crate::twin) const KEEPS_BOOT_ID: &str = "sim.haulout.dev/keeps-boot-id";
+    /// Node: `true` means that it comes back as another Node object of the same name; coming back removes it.
+    pub(in crate::twin) const RETURNS_AS_NEW_NODE: &str = "sim.haulout.dev/returns-as-new-node";
+    /// Node: how many times it is NotReady and Ready again once it was Ready after a boot.
+    pub(in crate::twin) const FLAPS: &str = "sim.haulout.dev/flaps";
+    /// Node: `true` means that nothing reports any more once it has booted again.
+    pub(in crate::twin) const REPORT_ENDS: &str = "sim.haulout.dev/report-ends";
+    /// Node: how long its reboot pod takes to act on the phase.
+    pub(in crate::twin) const FIRES_AFTER: &str = "sim.haulout.dev/fires-after";
+    /// Pod, or node for all its pods: `true` means that no image can be pulled, so that no container starts.
+    pub(in crate::twin) const PULL_FAILS: &str = "sim.haulout.dev/pull-fails";
     /// Node: a JSON object of resources.
     pub(in crate::twin) const ALLOCATABLE: &str = "sim.haulout.dev/allocatable";
     /// Pod, or node for all its pods: how long a container takes to be Ready.
@@ -38,6 +54,9 @@ pub(in crate::twin) mod sim {
 
 /// How often a kubelet renews its lease.
 const LEASE_EVERY_MS: i64 = 10_000;
+
+/// How long a node that flaps stays Ready, and NotReady.
+const FLAP: SignedDuration = SignedDuration::from_secs(2);
 
 /// One simulated machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +96,9 @@ pub(super) struct PodRun {
     pub(super) since: Timestamp,
     /// When it was told to stop.
     pub(super) stopping: Option<Timestamp>,
+    /// When it is killed, by the grace in seconds that it was given last.
+    #[serde(default)]
+    pub(super) killed: Option<(i64, Timestamp)>,
     pub(super) restarts: i64,
     /// Its containers ended with the last boot, for good.
     pub(super) lost: bool,
@@ -125,10 +147,10 @@ impl Machine {
         self.pods.remove(pod);
     }
 
-    /// Moves every time in it.
+    /// Moves every time in it; for ever is for ever.
     pub(in crate::twin) fn shift(&mut self, by: SignedDuration) {
         let move_by = |at: &mut Timestamp| *at = later(*at, by);
-        self.dark_until.iter_mut().for_each(move_by);
+        self.dark_until.iter_mut().filter(|until| **until != Timestamp::MAX).for_each(move_by);
         self.last_lease.iter_mut().for_each(move_by);
         self.obey_at.iter_mut().for_each(move_by);
         move_by(&mut self.boot.at);
@@ -136,8 +158,33 @@ impl Machine {
         for pod in self.pods.values_mut() {
             move_by(&mut pod.since);
             pod.stopping.iter_mut().for_each(move_by);
+            pod.killed.iter_mut().for_each(|(_, at)| move_by(at));
         }
     }
+}
+
+impl Boot {
+    /// Whether the node calls itself Ready, and when that changes next. `flaps` is how often it is lost again.
+    pub(super) fn readiness(&self, flaps: u32, now: Timestamp) -> (bool, Option<Timestamp>) {
+        if now < self.ready_at {
+            return (false, Some(self.ready_at));
+        }
+        let mut ready = true;
+        let mut until = later(self.ready_at, FLAP);
+        for _ in 0..flaps.saturating_mul(2) {
+            if now < until {
+                return (ready, Some(until));
+            }
+            ready = !ready;
+            until = later(until, FLAP);
+        }
+        (true, None)
+    }
+}
+
+/// Whether the first of the objects that says something about it says `true`.
+pub(super) fn wished(annotation: &str, objects: &[&Value]) -> bool {
+    objects.iter().find_map(|object| object.annotation(annotation)) == Some("true")
 }
 
 /// A duration from the first of the objects that has the annotation and says it in a way that can be read.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::machine::{PodRun, asked, sim};
+use super::machine::{PodRun, asked, sim, wished};
 use super::{later, sooner};
 use crate::model::{LABEL_COMPONENT, REBOOT_COMPONENT};
 use crate::twin::object::{Condition, Look, hash, set, set_condition, stamp};
@@ -36,12 +36,13 @@ pub(super) fn bring(pod: &mut Value, run: &PodRun, node: &Value, delays: &Delays
             return None;
         }
         let takes = asked(sim::STOPS_AFTER, delays.pod_stop, &[pod, node]);
-        let grace = SignedDuration::from_secs(pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(30));
-        let end = later(stopping, takes.min(grace));
+        let ended = later(stopping, takes);
+        let killed = run.killed.map_or(ended, |(_, at)| at);
+        let end = ended.min(killed);
         if now < end {
             return Some(end);
         }
-        let code = if takes > grace {
+        let code = if killed < ended {
             EXIT_KILLED
         } else if pod.text("/spec/restartPolicy") == "Always" {
             0
@@ -53,15 +54,18 @@ pub(super) fn bring(pod: &mut Value, run: &PodRun, node: &Value, delays: &Delays
         return None;
     }
     let mut next = None;
-    if let Some(seconds) = pod.number("/spec/activeDeadlineSeconds")
-        && let Some(start) = pod.time("/status/startTime")
-    {
+    if let Some(seconds) = pod.number("/spec/activeDeadlineSeconds") {
+        let start = pod.time("/status/startTime").unwrap_or(run.since);
         let deadline = later(start, SignedDuration::from_secs(seconds));
         if now >= deadline {
             finish(pod, run, now, EXIT_KILLED, "DeadlineExceeded");
             return None;
         }
         next = sooner(next, Some(deadline));
+    }
+    if !started && wished(sim::PULL_FAILS, &[pod, node]) {
+        waiting(pod, run, now);
+        return next;
     }
     if let Some(complete) = pod.annotation(sim::COMPLETE_AFTER).and_then(crate::twin::object::duration)
         && pod.text("/spec/restartPolicy") != "Always"
@@ -81,6 +85,38 @@ pub(super) fn bring(pod: &mut Value, run: &PodRun, node: &Value, delays: &Delays
     }
     running(pod, run, node, ready, now);
     next
+}
+
+/// Whether a pod's containers wait for their image.
+pub(super) fn is_waiting(pod: &Value) -> bool {
+    !pod.at("/status/containerStatuses/0/state/waiting").is_null()
+}
+
+/// Fills in the status of a pod whose image cannot be pulled: its node has taken it, and none of its containers runs.
+fn waiting(pod: &mut Value, run: &PodRun, now: Timestamp) {
+    set(pod, "/status/phase", "Pending");
+    if pod.at("/status/startTime").is_null() {
+        set(pod, "/status/startTime", stamp(run.since));
+    }
+    let statuses = pod.items("/spec/containers").iter().map(|container| {
+        let message = format!("Back-off pulling image \"{}\"", container.text("/image"));
+        json!({
+            "name": container.text("/name"), "image": container.text("/image"), "imageID": "",
+            "ready": false, "started": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff", "message": message } },
+        })
+    });
+    let statuses = statuses.collect();
+    set(pod, "/status/containerStatuses", Value::Array(statuses));
+    let not = ("False", "ContainersNotReady");
+    for (kind, (status, reason)) in [
+        ("PodReadyToStartContainers", ("True", "")),
+        ("Initialized", ("True", "")),
+        ("ContainersReady", not),
+        ("Ready", not),
+    ] {
+        set_condition(pod, &Condition { kind, status, reason, message: "" }, now);
+    }
 }
 
 /// Fills in the status of a pod whose containers run.

@@ -60,6 +60,9 @@ async fn a_node_whose_reboot_pod_is_gone_and_that_lives_on_is_said_to_and_stays_
         .await;
     let (message, cordoned) = ran.failure();
     assert!(message.contains("does not reboot") && cordoned, "{message}");
+    // What it reads itself is no news to it: it asks every few seconds, not as fast as it is answered.
+    let reads = scene.asked().iter().filter(|asked| asked.is("GET", N1)).count();
+    assert!(reads < 60, "{reads} reads of one node");
     assert!(ran.waited(|wait| matches!(wait, WaitFor::NodeReady(why) if why.raw().contains("its reboot pod is gone"))));
     assert!(scene.is_cordoned().await);
 }

@@ -59,7 +59,7 @@ fn owner(node: &Value) -> Option<&str> {
     fields.iter().find(|entry| !entry["fieldsV1"]["f:spec"]["f:unschedulable"].is_null())?["manager"].as_str()
 }
 
-fn ours(node: &Value) -> bool {
+pub(super) fn ours(node: &Value) -> bool {
     cordoned(node) && owner(node) == Some(FIELD_MANAGER)
 }
 
@@ -270,10 +270,22 @@ impl Law {
                         NodeOutcome::Skipped { .. } | NodeOutcome::NotStarted { .. } => false,
                     }
             });
-            if of_run && !named {
-                let said =
-                    summary.nodes.iter().find(|((_, known), _)| known.as_str() == name).map(|(_, outcome)| outcome);
+            let said = summary.nodes.iter().find(|((_, known), _)| known.as_str() == name).map(|(_, outcome)| outcome);
+            // An earlier process of the run took it out of service, for good, as the config wants it.
+            let wanted = annotation(node, "haulout.dev/run").is_empty()
+                && annotation(node, "haulout.dev/cordon").contains("\"x\"");
+            if of_run && !named && !(wanted && said.is_none()) {
                 self.broken.push(format!("{name} is left cordoned and the report says {said:?}"));
+            }
+        }
+    }
+
+    /// At the end of the last of several processes: whatever run has marked a node, a person was told of it.
+    pub(super) fn all_named(&mut self, world: &World, named: impl Fn(&str) -> bool) {
+        for node in world.objects(Kind::Node).filter(|node| ours(node)) {
+            let name = text(node, "/metadata/name");
+            if !annotation(node, "haulout.dev/run").is_empty() && !named(name) {
+                self.broken.push(format!("{name} is left cordoned and no report says so"));
             }
         }
     }

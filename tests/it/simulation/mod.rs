@@ -7,30 +7,34 @@
 mod broken;
 mod chance;
 mod law;
+mod misbehaving;
 mod net;
 mod people;
+mod process;
 mod scene;
+mod shown;
 mod thin;
+mod weather;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haulout::apply::{self, Access, Input, Interrupt, LockError, Outcome, Renew};
-use haulout::journal::Journal;
-use haulout::model::{ClusterName, RunId};
-use haulout::plan::{Plan, Selection, Verb as StepVerb};
-use haulout::provider::clock::{self, Simulated};
-use haulout::run::{Conclusion, Event};
+use haulout::apply::Interrupt;
+use haulout::config::Config;
+use haulout::provider::clock::Simulated;
+use haulout::run::Conclusion;
 use haulout::twin::{Kind, Port, World};
-use haulout::{config::Config, format, observe, plan};
 use jiff::SignedDuration;
 
+use broken::Broken;
 use chance::Chance;
 use law::{Law, SharedLaw};
-use net::{Broken, Net, Weather};
+use net::Net;
+use process::{Ending, Folder, Process};
 use scene::Scene;
+use shown::Shown;
+use weather::Weather;
 
 /// How one seed went.
 pub(in crate::simulation) struct Played {
@@ -46,7 +50,84 @@ pub(in crate::simulation) struct Played {
 /// Plays one seed.
 pub(in crate::simulation) fn play(seed: u64, broken: Option<Broken>) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(whole(seed, broken))
+    tokio::task::LocalSet::new().block_on(&runtime, whole(seed, broken))
+}
+
+/// What all processes of one seed share.
+#[derive(Clone)]
+struct Story {
+    port: Port,
+    law: SharedLaw,
+    weather: Weather,
+    broken: Option<Broken>,
+    config: Config,
+    longest: u64,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Story {
+    fn net(&self, run: &str, chance: &mut Chance) -> Net {
+        Net::new(self.port.clone(), run, Arc::clone(&self.law), self.weather.clone(), chance.branch(), self.broken)
+    }
+
+    fn process<'a>(&self, net: &'a Net, run: &'a str, shown: &Shown) -> Process<'a> {
+        Process {
+            net,
+            run,
+            config: self.config.clone(),
+            interrupt: Interrupt::default(),
+            kill_at: None,
+            resumes: false,
+            folder: Folder::default(),
+            patience: Duration::ZERO,
+            log: Arc::clone(&self.log),
+            shown: shown.clone(),
+            longest: self.longest,
+        }
+    }
+
+    /// A run, and where it is killed whoever comes after: the same run again from its folder, or another that finds
+    /// what it left. Both may be killed too.
+    async fn chain(
+        &self,
+        mut chance: Chance,
+        interrupt: Interrupt,
+        kills: u64,
+        shown: &Shown,
+    ) -> Vec<(String, Ending)> {
+        let mut endings = Vec::new();
+        let (mut run, mut folder, mut resumes) = ("run-1".to_owned(), Folder::default(), false);
+        for number in 2_u32.. {
+            let net = self.net(&run, &mut chance);
+            let kill_at = (number < 6 && chance.per_mille(kills)).then(|| chance.from(1, 120));
+            let patience = Duration::from_secs(*chance.pick(&[0, 120, 7200]));
+            let process = Process {
+                interrupt: if number == 2 { interrupt.clone() } else { Interrupt::default() },
+                kill_at,
+                resumes,
+                folder: folder.clone(),
+                patience,
+                ..self.process(&net, &run, shown)
+            };
+            let ending = process.execute().await;
+            let killed = matches!(ending, Ending::Killed);
+            endings.push((run.clone(), ending));
+            if !killed {
+                break;
+            }
+            if chance.per_mille(300) {
+                let bytes = chance.from(1, 200);
+                folder.tear(usize::try_from(bytes).unwrap());
+            }
+            let pause = chance.from(0, 150);
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            resumes = chance.per_mille(500);
+            if !resumes {
+                (run, folder) = (format!("run-{}", number + 1), Folder::default());
+            }
+        }
+        endings
+    }
 }
 
 async fn whole(seed: u64, broken: Option<Broken>) -> Played {
@@ -54,9 +135,8 @@ async fn whole(seed: u64, broken: Option<Broken>) -> Played {
     let calm = broken.is_none() && chance.per_mille(150);
     let scene = Scene::new(&mut chance, calm);
     let _time = Simulated::begin(scene::start());
-    let weather = if calm { Weather::default() } else { weather(&mut chance) };
-    let deaf = weather.watches_drop > 0 || weather.away.is_some();
-    let law: SharedLaw = Arc::new(Mutex::new(Law::new(scene.limits.clone(), deaf, &scene.world)));
+    let weather = if calm { Weather::default() } else { Weather::by(&mut chance) };
+    let law: SharedLaw = Arc::new(Mutex::new(Law::new(scene.limits.clone(), weather.deafens(), &scene.world)));
     let witness = Arc::clone(&law);
     let port = Port::open(
         scene.world.clone(),
@@ -65,13 +145,16 @@ async fn whole(seed: u64, broken: Option<Broken>) -> Played {
     );
     let people = (!calm && chance.per_mille(600))
         .then(|| tokio::spawn(people::meddle(port.clone(), Arc::clone(&law), chance.branch())));
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let config = if broken == Some(Broken::Limits) { &scene.lax } else { &scene.config };
-
-    let make = |run: &str, chance: &mut Chance| {
-        Net::new(port.clone(), run, Arc::clone(&law), weather.clone(), chance.branch(), broken)
+    let clock = (!calm && chance.per_mille(250)).then(|| tokio::task::spawn_local(people::jump(chance.branch())));
+    let story = Story {
+        port: port.clone(),
+        law: Arc::clone(&law),
+        weather,
+        broken,
+        config: if broken == Some(Broken::Limits) { scene.lax } else { scene.config },
+        longest: scene.longest,
+        log: Arc::default(),
     };
-    let first = make("run-1", &mut chance);
     let interrupt = Interrupt::default();
     if !calm && chance.per_mille(200) {
         let (interrupt, after) = (interrupt.clone(), chance.from(1, 400));
@@ -80,40 +163,59 @@ async fn whole(seed: u64, broken: Option<Broken>) -> Played {
             interrupt.request();
         });
     }
-    let kill_at = (!calm && chance.per_mille(200)).then(|| chance.from(3, 120));
+    let kills = if calm || chance.per_mille(600) { 0 } else { 600 };
     let rival = (!calm && (broken == Some(Broken::Lock) || chance.per_mille(150))).then(|| {
-        let net = make("run-2", &mut chance);
-        (net, chance.from(0, 200))
-    });
-    let mut conclusion = None;
-    let rival = rival.map(|(net, after)| {
-        let (config, log, longest) = (config.clone(), Arc::clone(&log), scene.longest);
-        tokio::spawn(async move {
+        let (story, net, after) = (story.clone(), story.net("run-2", &mut chance), chance.from(0, 200));
+        // All of it lives on one thread, whatever a compiler can tell of what may go to another.
+        tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_secs(after)).await;
-            run(&net, "run-2", &config, Interrupt::default(), None, &log, longest).await
+            let shown = Shown::new(story.port.clone(), story.broken);
+            (story.process(&net, "run-2", &shown).execute().await, shown)
         })
     });
-    let mut endings = vec![("run-1", run(&first, "run-1", config, interrupt, kill_at, &log, scene.longest).await)];
+    let shown = Shown::new(port.clone(), broken);
+    let mut endings = story.chain(chance.branch(), interrupt, kills, &shown).await;
+    let mut wrong = shown.wrong();
+    let last = endings.last().is_some_and(|(_, ending)| matches!(ending, Ending::Ended(..)));
+    let mut alone = true;
     if let Some(rival) = rival {
-        endings.push(("run-2", rival.await.unwrap()));
+        let (ending, shown) = rival.await.unwrap();
+        endings.push(("run-2".to_owned(), ending));
+        wrong.extend(shown.wrong());
+        alone = false;
     }
-    if let Some(people) = people {
-        people.abort();
+    for other in people.iter().map(|people| people.abort_handle()).chain(clock.iter().map(|clock| clock.abort_handle()))
+    {
+        other.abort();
     }
-    if endings.iter().any(|(_, ending)| matches!(ending, Ending::Killed)) {
-        // Whoever comes after a dead run waits for its silence, and acts by what the cluster shows. Here resuming and
-        // adopting are to be played too, once a run can.
-        tokio::time::sleep(Duration::from_secs(70)).await;
-        let net = make("run-3", &mut chance);
-        endings.push(("run-3", run(&net, "run-3", config, Interrupt::default(), None, &log, scene.longest).await));
-    }
+    Simulated::set_wrong(SignedDuration::ZERO);
     // What was late arrives.
     tokio::time::sleep(Duration::from_secs(10)).await;
+    // Whoever looks lets the cluster live on until now, and the law is told of it.
+    let world = port.look(World::clone);
     let mut law = law.lock().unwrap();
-    for (name, ending) in &endings {
+    law.broken.append(&mut wrong);
+    let conclusion = judge(&mut law, &world, &endings, calm);
+    if last && alone {
+        law.all_named(&world, |node| shown.names(node));
+    }
+    Played {
+        wrong: law.broken.clone(),
+        log: std::mem::take(&mut story.log.lock().unwrap()),
+        evictions: law.evictions,
+        reboots: law.reboots,
+        conclusion,
+        world,
+    }
+}
+
+/// What the ends of all processes must have been like; returns how the last of them ended.
+fn judge(law: &mut Law, world: &World, endings: &[(String, Ending)], calm: bool) -> Option<Conclusion> {
+    let mut conclusion = None;
+    for (name, ending) in endings {
         match ending {
             Ending::Ended(outcome, stays) => {
-                port.look(|world| law.at_exit(world, name, stays, &outcome.summary));
+                law.at_exit(world, name, stays, &outcome.summary);
                 conclusion = Some(outcome.conclusion);
                 if calm && outcome.conclusion != Conclusion::Done {
                     law.broken.push(format!("nothing was in the way, and {:?}", outcome.summary));
@@ -121,141 +223,13 @@ async fn whole(seed: u64, broken: Option<Broken>) -> Played {
             }
             Ending::Late => law.broken.push(format!("{name} does not end")),
             Ending::Wrong(what) => law.broken.push(format!("{name}: {what}")),
-            Ending::NotBegun | Ending::Killed => {}
+            Ending::NotBegun | Ending::Nothing | Ending::Killed => {}
         }
     }
-    if port.look(World::is_restless) {
+    if world.is_restless() {
         law.broken.push("the simulated cluster does not come to rest".to_owned());
     }
-    Played {
-        wrong: law.broken.clone(),
-        log: std::mem::take(&mut log.lock().unwrap()),
-        evictions: law.evictions,
-        reboots: law.reboots,
-        conclusion,
-        world: port.look(World::clone),
-    }
-}
-
-fn weather(chance: &mut Chance) -> Weather {
-    let mut rate = |most: u64| if chance.per_mille(500) { chance.from(0, most) } else { 0 };
-    let mut weather = Weather {
-        lost: rate(60),
-        refused: rate(80),
-        reads_fail: rate(60),
-        watches_drop: rate(30),
-        slow: rate(400),
-        away: None,
-    };
-    if chance.per_mille(200) {
-        let from = scene::start() + SignedDuration::from_secs(i64::try_from(chance.from(5, 200)).unwrap());
-        let to = from + SignedDuration::from_secs(i64::try_from(chance.from(5, 90)).unwrap());
-        weather.away = Some((from, to));
-    }
-    weather
-}
-
-enum Ending {
-    Ended(Box<Outcome>, BTreeSet<String>),
-    /// The lock, or the cluster, did not let it begin.
-    NotBegun,
-    Killed,
-    Late,
-    Wrong(String),
-}
-
-/// One run from its look to its end.
-async fn run(
-    net: &Net,
-    name: &str,
-    config: &Config,
-    interrupt: Interrupt,
-    kill_at: Option<u64>,
-    log: &Arc<Mutex<Vec<String>>>,
-    longest: u64,
-) -> Ending {
-    let cluster = ClusterName::new("c").unwrap();
-    // What is seen is seen well: a bad look is a gap, which is the planner's and not the run's.
-    let port = &net.port;
-    let snapshot = observe::observe(port, Some(port), cluster.clone(), clock::now).await.unwrap();
-    let daemon_sets = snapshot.daemon_sets.clone();
-    let snapshots = BTreeMap::from([(cluster.clone(), snapshot)]);
-    let plan: Plan = match plan::plan(config, &snapshots, clock::now(), &Selection::default()) {
-        Ok(plan) => plan,
-        Err(error) => return Ending::Wrong(format!("the plan: {error}")),
-    };
-    let outages = plan.clusters()[0].outages.len();
-    let stays = plan.clusters()[0]
-        .outages
-        .iter()
-        .filter(|outage| outage.steps.iter().all(|step| step.verb != StepVerb::Uncordon))
-        .map(|outage| outage.node.to_string())
-        .collect();
-    let (seen, mut events) = tokio::sync::mpsc::unbounded_channel::<Event>();
-    let (killer, noted, who) = (net.clone(), Arc::clone(log), name.to_owned());
-    let listening = tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            noted.lock().unwrap().push(format!("{} {who} {:?}", event.at, event.kind));
-        }
-    });
-    let lines = AtomicU64::new(0);
-    let encode = move |event: &Event| {
-        // The line is on disk, and that was the last thing that the process did.
-        if Some(lines.fetch_add(1, Ordering::SeqCst) + 1) == kill_at {
-            killer.kill();
-        }
-        format::run::write(event)
-    };
-    let journal = Journal::at_once(Box::new(Vec::new()), Box::new(encode), clock::now, seen);
-    let shared = Arc::new(net.clone());
-    let input = Input {
-        plan,
-        run: RunId::new(name).unwrap(),
-        version: "0".to_owned(),
-        clusters: BTreeMap::from([(
-            cluster,
-            Access {
-                acts: shared.clone(),
-                lock: shared.clone(),
-                probes: shared.clone(),
-                renew: Renew::Beside(shared),
-                silence: None,
-                sweep: BTreeSet::new(),
-                daemon_sets,
-                daemon_sets_known: true,
-            },
-        )]),
-        journal,
-        interrupt,
-        silent: |_, _| {},
-    };
-    let limit = Duration::from_secs(300 + longest * (outages as u64 + 1));
-    let mut ended = std::pin::pin!(apply::apply(input));
-    let began = clock::monotonic();
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = &mut ended => break Some(result),
-            () = tokio::time::sleep(Duration::from_secs(5)) => {
-                if net.is_dead() {
-                    listening.abort();
-                    return Ending::Killed;
-                }
-                if clock::monotonic() > began + limit {
-                    break None;
-                }
-            }
-        }
-    };
-    match result {
-        None => Ending::Late,
-        Some(Ok(outcome)) => Ending::Ended(Box::new(outcome), stays),
-        Some(Err(apply::ApplyError::Lock(LockError::Thread { .. }))) => Ending::Wrong("a thread".to_owned()),
-        Some(Err(error)) => {
-            log.lock().unwrap().push(format!("{name} did not begin: {error}"));
-            Ending::NotBegun
-        }
-    }
+    conclusion
 }
 
 /// Plays seeds on all processors; returns how each went, in order.
@@ -276,6 +250,18 @@ pub(in crate::simulation) fn play_all(seeds: &[u64], broken: Option<Broken>) -> 
     let mut played = played.into_inner().unwrap();
     played.sort_by_key(|(seed, _)| *seed);
     played
+}
+
+/// The name of what a step does, as it ends its address.
+fn plan_verb(verb: haulout::plan::Verb) -> &'static str {
+    use haulout::plan::Verb;
+    match verb {
+        Verb::Cordon => "cordon",
+        Verb::Drain => "drain",
+        Verb::Reboot => "reboot",
+        Verb::AwaitReady => "await-ready",
+        Verb::Uncordon => "uncordon",
+    }
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -310,6 +296,17 @@ fn seeds_keep_every_rule() {
     // Rules that are never put to the test are kept easily.
     let seeds = u32::try_from(seeds.len()).unwrap();
     assert!(evictions > seeds && reboots > seeds && done > seeds / 10, "{evictions} {reboots} {done}");
+}
+
+/// A seed that fails can only be looked into if it fails again.
+#[test]
+fn a_seed_plays_the_same_again() {
+    for seed in 1..=15 {
+        let (first, second) = (play(seed, None), play(seed, None));
+        let other = first.log.iter().zip(&second.log).find(|(one, other)| one != other);
+        assert!(other.is_none() && first.log.len() == second.log.len(), "seed {seed}: {other:#?}");
+        assert!(first.world.save().unwrap() == second.world.save().unwrap(), "seed {seed}");
+    }
 }
 
 /// The parts of the simulated cluster look only at what a change concerns. A cluster that was saved and read back looks

@@ -1,7 +1,7 @@
 //! What lies between a run and its cluster: delays, lost requests and answers, refusals, watches that drop or fall
 //! silent, a server that is away; and the ways in which a run can be made to break its rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,48 +16,12 @@ use haulout::twin::{Kind, Port, Verb, World};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::broken::Broken;
 use super::chance::Chance;
 use super::law::SharedLaw;
 use super::scene::{cordon, request};
-
-/// A rule that a run is made to break, to see that it is noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
-    /// Plans and acts by limits that are not those of the config.
-    Limits,
-    /// Deletes pods in place of evicting them.
-    Budgets,
-    /// Sees no pods on a node.
-    Drain,
-    /// Asks for the reboot once more after the node has returned.
-    Twice,
-    /// Believes to have uncordoned.
-    Named,
-    /// Takes a foreign cordon off.
-    Foreign,
-    /// Believes to have the lock.
-    Lock,
-    /// Waits for ever for an answer.
-    Patience,
-}
-
-impl Broken {
-    pub(super) const ALL: [Self; 8] =
-        [Self::Limits, Self::Budgets, Self::Drain, Self::Twice, Self::Named, Self::Foreign, Self::Lock, Self::Patience];
-}
-
-/// How bad the net is; rates are per thousand requests.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Weather {
-    pub(super) lost: u64,
-    pub(super) refused: u64,
-    pub(super) reads_fail: u64,
-    pub(super) watches_drop: u64,
-    /// The longest delay of a request or an answer, in milliseconds.
-    pub(super) slow: u64,
-    /// From when to when nobody answers.
-    pub(super) away: Option<(Timestamp, Timestamp)>,
-}
+use super::shown::HOSTILE;
+use super::weather::Weather;
 
 #[derive(Clone)]
 pub(super) struct Net {
@@ -67,6 +31,10 @@ pub(super) struct Net {
     weather: Weather,
     chance: Arc<Mutex<Chance>>,
     broken: Option<Broken>,
+    /// Lists come in any order.
+    shuffles: bool,
+    /// What was read of nodes before, which a server that lags behind may say again.
+    known: Arc<Mutex<BTreeMap<NodeName, VecDeque<Node>>>>,
     /// The run was killed: nothing that it still awaits ever comes.
     dead: Arc<AtomicBool>,
 }
@@ -80,18 +48,16 @@ enum Fate {
     Silence,
 }
 
-fn unreachable_now(operation: &str) -> ReadError {
-    ReadError {
-        operation: operation.to_owned(),
-        kind: ReadErrorKind::Unreachable,
-        message: Foreign::new("connection reset"),
-        status: None,
-        retry_after: None,
-    }
-}
-
-fn unclear(operation: &str) -> ActError {
-    ActError::Unclear { operation: operation.to_owned(), cause: Box::new(unreachable_now(operation)) }
+fn failed(operation: &str, kind: ReadErrorKind) -> ReadError {
+    let status = match kind {
+        ReadErrorKind::Forbidden => Some(403),
+        ReadErrorKind::NotFound => Some(404),
+        ReadErrorKind::Throttled => Some(429),
+        ReadErrorKind::Expired => Some(410),
+        ReadErrorKind::Server => Some(504),
+        ReadErrorKind::Unreachable | ReadErrorKind::Malformed => None,
+    };
+    ReadError { operation: operation.to_owned(), kind, message: Foreign::new(HOSTILE), status, retry_after: None }
 }
 
 impl Net {
@@ -110,8 +76,61 @@ impl Net {
             weather,
             chance: Arc::new(Mutex::new(chance)),
             broken,
+            shuffles: false,
+            known: Arc::default(),
             dead: Arc::default(),
         }
+    }
+
+    pub(super) fn broken(&self) -> Option<Broken> {
+        self.broken
+    }
+
+    /// The same cluster over a good net, its lists in any order.
+    pub(super) fn shuffled(&self) -> Self {
+        Self { weather: Weather::default(), broken: None, shuffles: true, ..self.clone() }
+    }
+
+    /// Brings what was read into another order.
+    pub(super) fn shuffle<T>(&self, all: &mut [T]) {
+        for index in (1..all.len()).rev() {
+            all.swap(index, usize::try_from(self.some(0, index as u64)).unwrap());
+        }
+    }
+
+    /// A list that is one page, in any order where that is asked for.
+    fn page<'a, T: Send + 'a>(
+        &self,
+        pages: BoxStream<'a, Result<(Vec<T>, u32), ReadError>>,
+    ) -> BoxStream<'a, Result<(Vec<T>, u32), ReadError>> {
+        if !self.shuffles {
+            return pages;
+        }
+        let net = self.clone();
+        let shuffled = pages.map(move |page| {
+            page.map(|(mut all, bad)| {
+                net.shuffle(&mut all);
+                (all, bad)
+            })
+        });
+        shuffled.boxed()
+    }
+
+    /// What a server says that fails.
+    fn failure(&self, operation: &str) -> ReadError {
+        use ReadErrorKind::{Expired, Server, Throttled, Unreachable};
+        let kind = if self.is_away() { Unreachable } else { [Unreachable, Server, Expired, Throttled][self.one_of(4)] };
+        failed(operation, kind)
+    }
+
+    fn unclear(&self, operation: &str) -> ActError {
+        use ReadErrorKind::{Server, Unreachable};
+        let kind = if self.is_away() { Unreachable } else { [Unreachable, Server][self.one_of(2)] };
+        ActError::Unclear { operation: operation.to_owned(), cause: Box::new(failed(operation, kind)) }
+    }
+
+    fn one_of(&self, count: u64) -> usize {
+        usize::try_from(self.some(0, count - 1)).unwrap()
     }
 
     /// Nothing that was asked is answered from here on.
@@ -124,7 +143,7 @@ impl Net {
     }
 
     fn is_away(&self) -> bool {
-        let now = clock::now();
+        let now = clock::elsewhere();
         self.weather.away.is_some_and(|(from, to)| from <= now && now < to)
     }
 
@@ -159,7 +178,7 @@ impl Net {
             };
         }
         if self.roll(self.weather.refused) {
-            let message = Foreign::new("by chance");
+            let message = Foreign::new(HOSTILE);
             return Fate::Refused(match self.some(0, 3) {
                 0 => Refusal::Conflict { message },
                 1 => Refusal::Throttled { retry_after: Some(Duration::from_secs(self.some(0, 3))) },
@@ -213,13 +232,13 @@ impl Net {
                 }
                 let patience = self.some(1000, 10_000);
                 tokio::time::sleep(Duration::from_millis(patience)).await;
-                Err(unclear(operation))
+                Err(self.unclear(operation))
             }
             Fate::Silence => {
                 let _ = call.await;
                 let patience = self.some(100, 10_000);
                 tokio::time::sleep(Duration::from_millis(patience)).await;
-                Err(unclear(operation))
+                Err(self.unclear(operation))
             }
         }
     }
@@ -233,20 +252,25 @@ impl Net {
         if self.is_away() || self.roll(self.weather.reads_fail) {
             let patience = self.some(10, 5000);
             tokio::time::sleep(Duration::from_millis(patience)).await;
-            return Err(unreachable_now(operation));
+            return Err(self.failure(operation));
         }
         let read = call.await;
         self.travel().await;
         read
     }
 
-    /// A watch that may drop, with an error or without a word, and begins anew then.
-    fn watch<T: Send + 'static>(
+    /// A watch that may drop, with an error or without a word, and begins anew then: with how it is, or with how it was
+    /// where the server lags behind.
+    fn watch<T: Clone + Send + 'static>(
         &self,
         make: impl Fn(&Port) -> BoxStream<'static, Result<T, ReadError>> + Send + Sync + 'static,
     ) -> BoxStream<'static, Result<T, ReadError>> {
         let inner = make(&self.port);
-        futures::stream::unfold((self.clone(), make, inner), |(net, make, mut inner)| async move {
+        let state = (self.clone(), make, inner, None::<T>, None::<T>);
+        futures::stream::unfold(state, |(net, make, mut inner, mut first, again)| async move {
+            if let Some(again) = again {
+                return Some((Ok(again), (net, make, inner, first, None)));
+            }
             let next = inner.next().await?;
             net.travel().await;
             while net.is_away() {
@@ -258,17 +282,22 @@ impl Net {
                     tokio::time::sleep(Duration::from_millis(silence)).await;
                 }
                 let inner = make(&net.port);
-                return Some((Err(unreachable_now("watch")), (net, make, inner)));
+                let again = first.clone().filter(|_| net.roll(net.weather.stale * 10));
+                let failure = net.failure("watch");
+                return Some((Err(failure), (net, make, inner, first, again)));
             }
-            Some((next, (net, make, inner)))
+            if let (None, Ok(told)) = (&first, &next) {
+                first = Some(told.clone());
+            }
+            Some((next, (net, make, inner, first, None)))
         })
         .boxed()
     }
 
-    fn reboot_again(&self, node: &Node) {
+    pub(super) fn reboot_again(&self, node: &NodeName) {
         let body = json!({ "metadata": { "annotations": { "haulout.dev/phase": "reboot" } } });
         let patch = Verb::Patch(haulout::twin::PatchKind::Merge, body);
-        self.port.apply(&request(Kind::Node, None, Some(node.name.as_str()), patch, FIELD_MANAGER));
+        self.port.apply(&request(Kind::Node, None, Some(node.as_str()), patch, FIELD_MANAGER));
     }
 }
 
@@ -291,7 +320,7 @@ impl ClusterReads for Net {
     }
 
     fn nodes(&self) -> BoxStream<'_, Result<(Vec<Node>, u32), ReadError>> {
-        self.port.nodes()
+        self.page(self.port.nodes())
     }
 
     fn pods(&self, scope: PodScope) -> BoxStream<'_, Result<(Vec<Pod>, u32), ReadError>> {
@@ -301,7 +330,7 @@ impl ClusterReads for Net {
         let net = self.clone();
         async move {
             net.read("list pods", async {
-                let mut pages = net.port.pods(scope);
+                let mut pages = net.page(net.port.pods(scope));
                 pages.next().await.unwrap_or_else(|| Ok((Vec::new(), 0)))
             })
             .await
@@ -311,15 +340,27 @@ impl ClusterReads for Net {
     }
 
     fn budgets(&self) -> BoxStream<'_, Result<(Vec<Budget>, u32), ReadError>> {
-        self.port.budgets()
+        self.page(self.port.budgets())
     }
 
     fn daemon_sets(&self) -> BoxStream<'_, Result<(Vec<DaemonSet>, u32), ReadError>> {
-        self.port.daemon_sets()
+        self.page(self.port.daemon_sets())
     }
 
     async fn node(&self, name: &NodeName) -> Result<Option<Node>, ReadError> {
-        self.read("read node", self.port.node(name)).await
+        let read = self.read("read node", self.port.node(name)).await;
+        let Ok(Some(node)) = &read else { return read };
+        let mut known = self.known.lock().unwrap();
+        let known = known.entry(name.clone()).or_default();
+        known.push_back(node.clone());
+        if known.len() > 4 {
+            known.pop_front();
+        }
+        if self.roll(self.weather.stale) {
+            // A server that lags behind says what it said before.
+            return Ok(known.front().cloned());
+        }
+        read
     }
 
     async fn pod(&self, key: &PodKey) -> Result<Option<Pod>, ReadError> {
@@ -404,7 +445,7 @@ impl ClusterActs for Net {
         let written =
             self.act("write phase", true, async move { port.write_phase(permit, &node, phase).await }.boxed()).await;
         if let (Some(Broken::Twice), Phase::Returned, Ok(node)) = (self.broken, phase, &written) {
-            self.reboot_again(node);
+            self.reboot_again(&node.name);
         }
         written
     }
@@ -442,8 +483,15 @@ impl ClusterActs for Net {
                 port.apply(&request(Kind::Pod, namespace, name, Verb::Delete(json!({})), FIELD_MANAGER));
                 return Ok(Eviction { warnings: Vec::new() });
             }
-            port.evict(permit, &pod, grace).await
+            let mut warned = port.evict(permit, &pod, grace).await?;
+            warned.warnings.push(Foreign::new(HOSTILE));
+            Ok(warned)
         };
+        if self.roll(self.weather.denied) {
+            self.travel().await;
+            let refusal = Refusal::Webhook { message: Foreign::new(HOSTILE), failed: self.roll(500) };
+            return Err(ActError::Refused { operation: "evict".to_owned(), refusal });
+        }
         self.act("evict", true, call.boxed()).await
     }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use haulout::twin::{Kind, PatchKind, Port, Verb};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use haulout::provider::clock::Simulated;
+use jiff::SignedDuration;
 
 use super::chance::Chance;
 use super::law::SharedLaw;
@@ -25,7 +28,7 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
             return;
         }
         let node = chance.pick(&nodes).clone();
-        match chance.from(0, 11) {
+        match chance.from(0, 13) {
             0..=1 => drop(port.apply(&cordon(&node, true, "kubectl-cordon"))),
             2..=4 => drop(port.apply(&cordon(&node, false, "kubectl-uncordon"))),
             5..=7 => {
@@ -46,6 +49,21 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
                     *law.lock().unwrap().plugs.entry(node).or_default() += 1;
                 }
             }
+            10 => {
+                // kured takes its lock for some node, or gives it back; where there is no kured nothing happens.
+                let lock = json!({ "nodeID": node, "created": super::scene::START, "TTL": 0 }).to_string();
+                let lock = if chance.per_mille(500) { json!(lock) } else { Value::Null };
+                let patch = json!({ "metadata": { "annotations": { "weave.works/kured-node-lock": lock } } });
+                let patch = Verb::Patch(PatchKind::Merge, patch);
+                port.apply(&request(Kind::DaemonSet, Some("kube-system"), Some("kured"), patch, "kured"));
+            }
+            11 => {
+                // Whatever held the pods has done its work.
+                for pod in names(Kind::Pod) {
+                    let patch = Verb::Patch(PatchKind::Merge, json!({ "metadata": { "finalizers": null } }));
+                    port.apply(&request(Kind::Pod, Some("default"), Some(&pod), patch, "holder"));
+                }
+            }
             _ => {
                 let budgets = names(Kind::PodDisruptionBudget);
                 if !budgets.is_empty() {
@@ -57,5 +75,15 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
                 }
             }
         }
+    }
+}
+
+/// Sets the clock of the machine wrong and right again every now and then, for as long as it is polled.
+pub(super) async fn jump(mut chance: Chance) {
+    loop {
+        let seconds = chance.from(5, 300);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let by = i64::try_from(chance.from(0, 1200)).unwrap() - 600;
+        Simulated::set_wrong(SignedDuration::from_secs(if chance.per_mille(300) { 0 } else { by }));
     }
 }

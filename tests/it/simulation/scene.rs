@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::chance::Chance;
+use super::shown::{HOSTILE, SECRET};
 
 pub(super) const START: &str = "2026-11-23T12:00:00Z";
 
@@ -53,6 +54,35 @@ pub(super) fn cordon(node: &str, on: bool, manager: &str) -> Request {
     request(Kind::Node, None, Some(node), Verb::Patch(PatchKind::Merge, body), manager)
 }
 
+/// Asks a node for what nodes should not do.
+fn misbehave(chance: &mut Chance, annotations: &mut Value) {
+    let wishes: [(&str, u64, &[&str]); 7] = [
+        ("never-returns", 20, &["true"]),
+        ("keeps-boot-id", 30, &["true"]),
+        ("returns-as-new-node", 30, &["true"]),
+        ("flaps", 40, &["1", "4", "20"]),
+        ("report-ends", 30, &["true"]),
+        ("fires-after", 50, &["5s", "60s", "300s"]),
+        ("pull-fails", 20, &["true"]),
+    ];
+    for (wish, rate, values) in wishes {
+        if chance.per_mille(rate) {
+            annotations[format!("sim.haulout.dev/{wish}")] = json!(*chance.pick(values));
+        }
+    }
+}
+
+/// A kured whose lock is held for some node.
+fn kured(world: &mut World, chance: &mut Chance, nodes: u64, containers: &Value) {
+    let held = json!({ "nodeID": format!("n{}", chance.from(0, nodes - 1)), "created": START, "TTL": 0 });
+    let labels = json!({ "name": "kured" });
+    let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } });
+    let annotations = json!({ "weave.works/kured-node-lock": held.to_string() });
+    let metadata = json!({ "name": "kured", "annotations": annotations });
+    let spec = json!({ "selector": { "matchLabels": labels }, "template": template });
+    create(world, Kind::DaemonSet, Some("kube-system"), json!({ "metadata": metadata, "spec": spec }));
+}
+
 impl Scene {
     /// A cluster by chance. A calm one has nothing that keeps a run from doing all that it planned.
     pub(super) fn new(chance: &mut Chance, calm: bool) -> Self {
@@ -65,9 +95,9 @@ impl Scene {
         let mut world = World::new(start() - SignedDuration::from_mins(20), chance.next(), delays);
         let nodes = chance.from(3, 7);
         for index in 0..nodes {
-            let mut annotations = json!({});
+            let mut annotations = json!({ "example.com/token": SECRET });
             if chance.per_mille(750) {
-                annotations["sim.haulout.dev/reboot-required"] = json!("linux");
+                annotations["sim.haulout.dev/reboot-required"] = json!(*chance.pick(&["linux", HOSTILE]));
             }
             if !calm && chance.per_mille(60) {
                 annotations["sim.haulout.dev/reboot-takes"] = json!(*chance.pick(&["5m", "48h"]));
@@ -78,6 +108,9 @@ impl Scene {
             if !calm && chance.per_mille(60) {
                 annotations["sim.haulout.dev/node-ready-after"] = json!(*chance.pick(&["40s", "20m"]));
             }
+            if !calm {
+                misbehave(chance, &mut annotations);
+            }
             let labels = json!({
                 "pool": if index % 2 == 0 { "a" } else { "b" },
                 "topology.kubernetes.io/zone": format!("z{}", index % 3),
@@ -86,7 +119,8 @@ impl Scene {
                 json!({ "metadata": { "name": format!("n{index}"), "labels": labels, "annotations": annotations } });
             create(&mut world, Kind::Node, None, node);
         }
-        let containers = json!([{ "name": "c", "resources": { "requests": { "cpu": "100m" } } }]);
+        let containers = json!([{ "name": "c", "image": "registry/\u{1b}[2Jimage:\u{202e}1",
+            "env": [{ "name": "PASSWORD", "value": SECRET }], "resources": { "requests": { "cpu": "100m" } } }]);
         let daemon = json!({ "selector": { "matchLabels": { "app": "agent" } }, "template": {
             "metadata": { "labels": { "app": "agent" } }, "spec": { "containers": containers } } });
         if chance.per_mille(800) {
@@ -96,6 +130,9 @@ impl Scene {
                 Some("default"),
                 json!({ "metadata": { "name": "agent" }, "spec": daemon }),
             );
+        }
+        if !calm && chance.per_mille(200) {
+            kured(&mut world, chance, nodes, &containers);
         }
         for index in 0..chance.from(1, 4) {
             let name = format!("w{index}");
@@ -112,8 +149,16 @@ impl Scene {
             if !calm && chance.per_mille(30) {
                 metadata["annotations"]["sim.haulout.dev/stops-after"] = json!("100h");
             }
-            let spec =
-                json!({ "containers": containers, "terminationGracePeriodSeconds": *chance.pick(&[1, 30, 30, 600]) });
+            if !calm && chance.per_mille(30) {
+                metadata["annotations"]["sim.haulout.dev/pull-fails"] = json!("true");
+            }
+            if !calm && chance.per_mille(30) {
+                metadata["finalizers"] = json!(["example.com/hold"]);
+            }
+            metadata["annotations"]["example.com/token"] = json!(SECRET);
+            let grace = *chance.pick(&[1, 30, 30, 600, 3600]);
+            let grace = if calm { grace.min(600) } else { grace };
+            let spec = json!({ "containers": containers, "terminationGracePeriodSeconds": grace });
             let spec = json!({ "replicas": replicas, "selector": { "matchLabels": labels },
                                "template": { "metadata": metadata, "spec": spec } });
             let kind = *chance.pick(&[Kind::Deployment, Kind::Deployment, Kind::StatefulSet]);
@@ -150,7 +195,7 @@ impl Scene {
             let zone = limits.zone.map_or(String::new(), |zone| format!("max_unavailable_per_zone = {zone}\n"));
             let out = out.as_ref().map_or(String::new(), |out| {
                 format!(
-                    "[out_of_service.x]\nnodes = [\"{out}\"]\nreason = \"r\"\ndrain = {{ timeout = \"{drain}s\" }}\n"
+                    "[out_of_service.x]\nnodes = [\"{out}\"]\nreason = \"r ##vso[task.x]\"\ndrain = {{ timeout = \"{drain}s\" }}\n"
                 )
             });
             format!(

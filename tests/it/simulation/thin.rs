@@ -58,7 +58,7 @@ fn one_node_one_pod_one_reboot() {
         let plan = plan::plan(&config, &snapshots, clock::now(), &Selection::default()).unwrap();
         assert_eq!(plan.clusters()[0].outages.len(), 1);
         let (seen, mut events) = tokio::sync::mpsc::unbounded_channel();
-        let journal = Journal::at_once(Box::new(Vec::new()), Box::new(format::run::write), clock::now, seen);
+        let journal = Journal::at_once(0, Box::new(Vec::new()), Box::new(format::run::write), clock::now, seen);
         let access = Access {
             acts: port.clone(),
             lock: port.clone(),

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 mod evictions;
 mod hostile;
 mod kubectl;
+mod misbehaving;
 mod nodes;
 mod reads;
 

@@ -7,7 +7,7 @@ fn manifest() -> String {
     format!("{waiting}{}{}{daemon}{}", nodes(2), shop(), workload("Deployment", "web", 3, ""))
 }
 
-async fn start_reboot_pod(lab: &Lab, run: &str) {
+pub(super) async fn start_reboot_pod(lab: &Lab, run: &str) {
     lab.post("/api/v1/namespaces", &json!({ "metadata": { "name": "haulout-system" } })).await;
     let pod = json!({
         "metadata": { "name": "reboot-w1", "labels": { LABEL_COMPONENT: "reboot", LABEL_RUN: run } },
@@ -19,11 +19,11 @@ async fn start_reboot_pod(lab: &Lab, run: &str) {
     assert_eq!(lab.post("/api/v1/namespaces/haulout-system/pods", &pod).await.code, 201);
 }
 
-fn mark(run: &str, phase: &str) -> Value {
+pub(super) fn mark(run: &str, phase: &str) -> Value {
     json!({ "metadata": { "annotations": { ANNOTATION_RUN: run, ANNOTATION_PHASE: phase } } })
 }
 
-fn boot_id(node: &Value) -> String {
+pub(super) fn boot_id(node: &Value) -> String {
     node["status"]["nodeInfo"]["bootID"].as_str().unwrap().to_owned()
 }
 

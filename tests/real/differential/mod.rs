@@ -15,6 +15,7 @@ mod rows;
 mod scenario;
 mod side;
 mod tally;
+mod text;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

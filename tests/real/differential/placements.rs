@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::dice::Dice;
 use super::evictions::Make;
-use super::play::pin;
-use super::scenario::{Step, template};
+use super::scenario::{Step, pin, template};
 
 /// The families, with how many scenarios of each are played.
 pub(super) const FAMILIES: &[(&str, u32, Make)] = &[

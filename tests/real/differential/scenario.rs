@@ -142,3 +142,21 @@ pub(super) fn path(namespace: &str, what: &str) -> String {
         format!("{root}/{plural}/{name}")
     }
 }
+
+/// Restricts a pod to nodes by name: other scenarios' nodes are then no part of what the scheduler says of it.
+pub(super) fn pin(pod: &mut Value, nodes: &[String]) {
+    let required = &mut pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = required["nodeSelectorTerms"].as_array().cloned().unwrap_or_else(|| vec![json!({})]);
+    let pinned: Vec<Value> = terms
+        .iter()
+        .filter(|term| term["matchFields"].is_null())
+        .flat_map(|term| {
+            nodes.iter().map(move |node| {
+                let mut term = term.clone();
+                term["matchFields"] = json!([{ "key": "metadata.name", "operator": "In", "values": [node] }]);
+                term
+            })
+        })
+        .collect();
+    required["nodeSelectorTerms"] = Value::Array(pinned);
+}

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::failure::{Failure, lost_read, malformed};
 use super::transport::{
-    BODY_MAX, PAGE_DEADLINE, PROTOBUF_OR_JSON, STALL_DEADLINE, Target, Transport, complete, is_protobuf, next_chunk,
+    BODY_MAX, Lost, PAGE_DEADLINE, PROTOBUF_OR_JSON, STALL_DEADLINE, Target, Transport, complete, is_protobuf,
+    next_chunk,
 };
 use super::wire::{ListMeta, Misfit, TypeMeta};
 use crate::provider::ReadError;
@@ -225,8 +226,9 @@ impl<K: Kind> Pages<K> {
     }
 }
 
-/// Sends a GET and waits for the head of a good answer. Where the server asks to come back later, that is done a few
-/// times: it is how a busy API server spreads its load, and a list is too dear to be given up at the first such word.
+/// Sends a GET and waits for the head of a good answer. Where the server asks to come back later, or fails in a way that
+/// passes, that is done a few times: it is how a busy API server spreads its load, and a list is too dear to be given up
+/// at the first such word.
 pub(super) async fn open_read(
     transport: &Transport,
     target: &Target,
@@ -236,10 +238,16 @@ pub(super) async fn open_read(
     let mut pause = std::time::Duration::from_millis(500);
     let mut tries = 1;
     loop {
-        let response = transport
-            .open(Method::GET, target, accept, None, PAGE_DEADLINE)
-            .await
-            .map_err(|lost| lost_read(&lost, operation))?;
+        let response = match transport.open(Method::GET, target, accept, None, PAGE_DEADLINE).await {
+            Ok(response) => response,
+            // A connection that was kept open may have been closed at the other end; the next one is new.
+            Err(Lost::Connection(_)) if tries == 1 => {
+                tokio::time::sleep(pause).await;
+                tries += 1;
+                continue;
+            }
+            Err(lost) => return Err(lost_read(&lost, operation)),
+        };
         if response.status().is_success() {
             return Ok(response);
         }

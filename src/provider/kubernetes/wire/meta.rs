@@ -49,6 +49,8 @@ pub(in super::super) struct Meta {
     pub(super) annotations: BTreeMap<String, String>,
     #[prost(message, repeated, tag = "13")]
     pub(super) owner_references: Vec<OwnerReference>,
+    #[prost(string, repeated, tag = "14")]
+    pub(super) finalizers: Vec<String>,
 }
 
 impl Meta {

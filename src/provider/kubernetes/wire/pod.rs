@@ -174,6 +174,7 @@ impl Interner {
                 .map_or(DEFAULT_GRACE, |seconds| u32::try_from(seconds).unwrap_or(0)),
             tolerates_cordon: spec.tolerations.iter().any(Toleration::tolerates_cordon),
             volumes: has(|source| source.persistent_volume_claim.is_some() || source.ephemeral.is_some()),
+            finalizers: meta.finalizers.iter().map(|finalizer| self.text(finalizer)).collect(),
             ours: meta.namespace == MANAGED_NAMESPACE && meta.labels.contains_key(LABEL_COMPONENT),
         };
         Ok(ModelPod {
