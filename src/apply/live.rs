@@ -1,16 +1,15 @@
 //! What the executor sees of a cluster while it runs: its nodes and budgets, kept by watches.
 //!
-//! A view wakes whoever waits on it, and is never the last word: every write is guarded by a fresh read, and a view
-//! that has heard nothing for [`REREAD`] is read again, because a watch can die without a sound.
+//! A view wakes whoever waits for what changed in it, and is never the last word: every write is guarded by a fresh
+//! read, and a view that has heard nothing for [`REREAD`] is read again, because a watch can die without a sound.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::Notify;
 
+use super::waiting::{Changes, Waiting};
 use crate::model::{Budget, BudgetKey, Budgets, Foreign, Node, NodeName};
 use crate::provider::{ClusterReads, Followed, ReadError, clock};
 
@@ -35,6 +34,8 @@ const AGES: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct State {
     nodes: BTreeMap<NodeName, Node>,
+    /// Those of them that are out.
+    out: BTreeSet<NodeName>,
     budgets: Budgets,
     spent: BTreeMap<BudgetKey, Spent>,
     /// The nodes that this run holds out: they count as out even while a watch has not said so yet.
@@ -42,51 +43,40 @@ struct State {
     trouble: Option<Foreign>,
 }
 
+impl State {
+    /// Puts in what a node is now; `true` where that may give somebody a place.
+    fn put(&mut self, node: Node) -> bool {
+        let name = node.name.clone();
+        let out = node.is_out();
+        let before = self.nodes.insert(name.clone(), node);
+        let after = self.nodes.get(&name);
+        let counts = |node: &Node| (node.pool.clone(), node.zone.clone(), node.control_plane);
+        let moved = before.as_ref().map(counts) != after.map(counts);
+        let turned = if out { self.out.insert(name) } else { self.out.remove(&name) };
+        turned || moved
+    }
+
+    fn put_all(&mut self, nodes: Vec<Node>) {
+        self.out = nodes.iter().filter(|node| node.is_out()).map(|node| node.name.clone()).collect();
+        self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+    }
+
+    fn take_out(&mut self, name: &NodeName) {
+        self.nodes.remove(name);
+        self.out.remove(name);
+    }
+}
+
 /// The view of one cluster.
 pub(super) struct Live {
     state: Mutex<State>,
-    changed: Arc<Changed>,
-}
-
-/// Counts the changes of a view, and wakes who waits for one: first who waited first. A channel of tokio would wake them
-/// in any order, and a run in simulated time would not be the same again.
-#[derive(Default)]
-struct Changed {
-    count: AtomicU64,
-    waiting: Notify,
-}
-
-/// Waits for changes of a view.
-pub(super) struct Changes {
-    of: Arc<Changed>,
-    seen: u64,
-}
-
-impl Changes {
-    /// All changes so far are known.
-    pub(super) fn mark_unchanged(&mut self) {
-        self.seen = self.of.count.load(Ordering::SeqCst);
-    }
-
-    async fn changed(&mut self) {
-        loop {
-            let mut woken = std::pin::pin!(self.of.waiting.notified());
-            // From here on no change is missed, so that it is safe to look.
-            woken.as_mut().enable();
-            let count = self.of.count.load(Ordering::SeqCst);
-            if count != self.seen {
-                self.seen = count;
-                return;
-            }
-            woken.await;
-        }
-    }
+    waiting: Arc<Waiting>,
 }
 
 impl Live {
     /// Starts following nodes and budgets; returns once both are known, or with the first error.
     pub(super) async fn start(reads: Arc<dyn ClusterReads>, with_nodes: bool) -> Result<Arc<Self>, ReadError> {
-        let live = Arc::new(Self { state: Mutex::default(), changed: Arc::default() });
+        let live = Arc::new(Self { state: Mutex::default(), waiting: Arc::default() });
         let mut budgets = reads.follow_budgets();
         first(&mut budgets, |news| live.take_budgets(news)).await?;
         let keeper = Arc::downgrade(&live);
@@ -121,56 +111,75 @@ impl Live {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
-        self.changed.count.fetch_add(1, Ordering::SeqCst);
-        self.changed.waiting.notify_waiters();
-    }
-
     fn take_nodes(&self, news: Followed<Node, NodeName>) {
-        {
-            let mut state = self.lock();
-            state.trouble = None;
-            match news {
-                Followed::All(nodes) => state.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
-                Followed::Is(node) => {
-                    if !state.nodes.get(&node.name).is_some_and(|known| is_newer(known, &node)) {
-                        state.nodes.insert(node.name.clone(), node);
-                    }
-                }
-                Followed::Gone(name) => {
-                    state.nodes.remove(&name);
+        let mut state = self.lock();
+        let complained = state.trouble.take().is_some();
+        match news {
+            Followed::All(nodes) => {
+                state.put_all(nodes);
+                drop(state);
+                self.waiting.wake_all();
+                return;
+            }
+            Followed::Is(node) => {
+                let name = node.name.clone();
+                let known = state.nodes.get(&name).is_some_and(|known| is_newer(known, &node));
+                let places = !known && state.put(node);
+                drop(state);
+                self.waiting.wake_node(&name);
+                if places {
+                    self.waiting.wake_places();
                 }
             }
+            Followed::Gone(name) => {
+                state.take_out(&name);
+                drop(state);
+                self.waiting.wake_node(&name);
+                self.waiting.wake_places();
+            }
         }
-        self.wake();
+        if complained {
+            self.waiting.wake_all();
+        }
     }
 
     fn take_budgets(&self, news: Followed<Budget, BudgetKey>) {
-        {
-            let mut state = self.lock();
-            state.trouble = None;
-            match news {
-                Followed::All(budgets) => {
-                    state.budgets = Budgets::new(budgets);
-                    for spent in state.spent.values_mut() {
-                        spent.accepted = 0;
-                    }
+        let mut state = self.lock();
+        let complained = state.trouble.take().is_some();
+        // Whom it covers decides who waits for it: where that changes, everybody looks again.
+        let (key, same) = match news {
+            Followed::All(budgets) => {
+                state.budgets = Budgets::new(budgets);
+                for spent in state.spent.values_mut() {
+                    spent.accepted = 0;
                 }
-                Followed::Is(budget) => {
-                    if let Some(spent) = state.spent.get_mut(&budget.key) {
-                        spent.accepted = 0;
-                    }
-                    state.budgets.insert(budget);
-                }
-                Followed::Gone(key) => state.budgets.remove(&key),
+                (None, false)
             }
+            Followed::Is(budget) => {
+                if let Some(spent) = state.spent.get_mut(&budget.key) {
+                    spent.accepted = 0;
+                }
+                let known = state.budgets.get(&budget.key);
+                let same = known.is_some_and(|known| known.selector == budget.selector);
+                let key = budget.key.clone();
+                state.budgets.insert(budget);
+                (Some(key), same)
+            }
+            Followed::Gone(key) => {
+                state.budgets.remove(&key);
+                (Some(key), false)
+            }
+        };
+        drop(state);
+        match key.filter(|_| same && !complained) {
+            Some(key) => self.waiting.wake_budget(&key),
+            None => self.waiting.wake_all(),
         }
-        self.wake();
     }
 
     fn trouble(&self, message: Option<Foreign>) {
         self.lock().trouble = message;
-        self.wake();
+        self.waiting.wake_all();
     }
 
     /// Takes in a budget that was read directly.
@@ -184,23 +193,29 @@ impl Live {
     /// Takes in a node that was read or written directly. Nobody is woken for what was known already: whoever reads
     /// each time that it is woken would never rest.
     pub(super) fn read_node(&self, node: Node) {
-        {
-            let mut state = self.lock();
-            let known = state.nodes.get(&node.name);
-            let same = |known: &Node| known.uid == node.uid && known.resource_version == node.resource_version;
-            if known.is_some_and(|known| same(known) || is_newer(known, &node)) {
-                return;
-            }
-            state.nodes.insert(node.name.clone(), node);
+        let name = node.name.clone();
+        let mut state = self.lock();
+        let known = state.nodes.get(&name);
+        let same = |known: &Node| known.uid == node.uid && known.resource_version == node.resource_version;
+        if known.is_some_and(|known| same(known) || is_newer(known, &node)) {
+            return;
         }
-        self.wake();
+        let places = state.put(node);
+        drop(state);
+        self.waiting.wake_node(&name);
+        if places {
+            self.waiting.wake_places();
+        }
     }
 
-    /// What is woken by every change from now on.
-    pub(super) fn watch(&self) -> Changes {
-        let mut changes = Changes { of: Arc::clone(&self.changed), seen: 0 };
-        changes.mark_unchanged();
-        changes
+    /// A wait that is woken by changes of a node, and by whatever concerns everybody.
+    pub(super) fn watch(&self, node: &NodeName) -> Changes {
+        self.waiting.begin(node, false)
+    }
+
+    /// A wait of a node for a place: woken also when any other node goes out or comes back.
+    pub(super) fn watch_places(&self, node: &NodeName) -> Changes {
+        self.waiting.begin(node, true)
     }
 
     /// What the watches complain of, while they do.
@@ -213,9 +228,21 @@ impl Live {
         self.lock().nodes.get(name).cloned()
     }
 
+    /// What a look at one node finds, as the watch last saw it.
+    pub(super) fn look_at<T>(&self, name: &NodeName, look: impl FnOnce(&Node) -> T) -> Option<T> {
+        self.lock().nodes.get(name).map(look)
+    }
+
     /// The budgets that cover a pod.
     pub(super) fn budgets_over(&self, pod: &crate::model::Pod) -> Vec<Budget> {
         self.lock().budgets.covering(pod).cloned().collect()
+    }
+
+    /// The budgets that cover a pod; the wait is about them from now on.
+    pub(super) fn await_budgets_over(&self, pod: &crate::model::Pod, changes: &Changes) -> Vec<Budget> {
+        let state = self.lock();
+        // Before the view is let go, so that no news of them can come in between.
+        state.budgets.covering(pod).inspect(|budget| changes.add_budget(&budget.key)).cloned().collect()
     }
 
     /// Takes one eviction from a budget's allowance, as far as this run knows it; `false` where none is left.
@@ -242,7 +269,11 @@ impl Live {
         if accepted {
             spent.accepted += 1;
             spent.at = Some(clock::monotonic());
+            return;
         }
+        drop(state);
+        // What was not used is there for another.
+        self.waiting.wake_budget(budget);
     }
 
     /// Marks a budget as used up until its next news: the server refused what the view allowed.
@@ -258,9 +289,10 @@ impl Live {
     pub(super) fn out(&self, but: &NodeName, counts: impl Fn(&Node) -> bool) -> u32 {
         let state = self.lock();
         let out = state
-            .nodes
-            .values()
-            .filter(|node| node.name != *but && (node.is_out() || state.ours.contains(&node.name)) && counts(node))
+            .out
+            .union(&state.ours)
+            .filter_map(|name| state.nodes.get(name))
+            .filter(|node| node.name != *but && counts(node))
             .count();
         u32::try_from(out).unwrap_or(u32::MAX)
     }
@@ -270,8 +302,9 @@ impl Live {
         let mut state = self.lock();
         if out {
             state.ours.insert(node.clone());
-        } else {
-            state.ours.remove(node);
+        } else if state.ours.remove(node) {
+            drop(state);
+            self.waiting.wake_places();
         }
     }
 }
@@ -307,11 +340,6 @@ async fn first<T, K>(
         status: None,
         retry_after: None,
     }))
-}
-
-/// Sleeps until `deadline` or until something changes, whichever is first; `true` if something changed.
-pub(super) async fn changed_before(changes: &mut Changes, deadline: tokio::time::Instant) -> bool {
-    tokio::time::timeout_at(deadline, changes.changed()).await.is_ok()
 }
 
 /// `deadline`, or [`REREAD`] from now, whichever is sooner.

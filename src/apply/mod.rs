@@ -13,6 +13,7 @@ mod start;
 mod step;
 mod sweep;
 mod vacancy;
+mod waiting;
 
 pub use interrupt::Interrupt;
 pub use lock::{Connect, Lock, LockError, LockLost, Renew};

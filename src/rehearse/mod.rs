@@ -8,6 +8,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::apply::{self, Access, ApplyError, Interrupt, Renew};
 use crate::journal::{Journal, Sink};
 use crate::model::{
@@ -205,11 +207,10 @@ fn note(endured: &mut Endured, seen: Seen<'_>) {
 fn note_pod(endured: &mut Endured, seen: Seen<'_>) {
     let change = seen.change;
     let Some(before) = change.before.as_deref() else { return };
-    let terminating = |pod: &serde_json::Value| pod.pointer("/metadata/deletionTimestamp").is_some();
+    // Looked up step by step: a JSON pointer is parsed anew each time, and this is asked of every change.
+    let terminating = |pod: &Value| pod["metadata"].get("deletionTimestamp").is_some();
     let evicted = seen.by == FIELD_MANAGER && !terminating(before) && (change.gone || terminating(&change.after));
-    let restarts = |pod: &serde_json::Value| {
-        pod.pointer("/status/containerStatuses/0/restartCount").and_then(serde_json::Value::as_u64).unwrap_or(0)
-    };
+    let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0);
     let restarted = u32::try_from(restarts(&change.after).saturating_sub(restarts(before))).unwrap_or(u32::MAX);
     if !evicted && (restarted == 0 || change.gone) {
         return;
@@ -219,7 +220,7 @@ fn note_pod(endured: &mut Endured, seen: Seen<'_>) {
     };
     let suffered: &mut Suffered = endured.pods.entry(PodKey { namespace, name }).or_default();
     if suffered.node.is_none() {
-        let node = before.pointer("/spec/nodeName").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let node = before["spec"]["nodeName"].as_str().unwrap_or_default();
         suffered.node = NodeName::new(node).ok();
     }
     suffered.evictions += u32::from(evicted);
@@ -230,15 +231,12 @@ fn note_pod(endured: &mut Endured, seen: Seen<'_>) {
 
 fn note_budget(endured: &mut Endured, seen: Seen<'_>) {
     let change = seen.change;
-    let count = |path: &str| {
-        let number = change.after.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
-        u32::try_from(number).unwrap_or(u32::MAX)
-    };
+    let count = |field: &str| u32::try_from(change.after["status"][field].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
     let low = Low {
         at: seen.at,
-        healthy: count("/status/currentHealthy"),
-        desired: count("/status/desiredHealthy"),
-        expected: count("/status/expectedPods"),
+        healthy: count("currentHealthy"),
+        desired: count("desiredHealthy"),
+        expected: count("expectedPods"),
     };
     let (Ok(namespace), Ok(name)) = (Namespace::new(&change.key.namespace), PodName::new(&change.key.name)) else {
         return;

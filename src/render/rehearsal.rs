@@ -1,5 +1,6 @@
 //! What a rehearsal found: for people, and as JUnit's XML.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -95,13 +96,14 @@ fn budgets(
 #[must_use]
 pub fn junit(plan: &Plan, rehearsal: &Rehearsal) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"haulout rehearse\">\n");
+    let spans = spans(&rehearsal.events);
     for cluster in plan.clusters() {
         let mut cases = String::new();
         let (mut tests, mut failures, mut skipped) = (0, 0, 0);
         for outage in &cluster.outages {
             tests += 1;
             let outcome = rehearsal.summary.nodes.get(&(cluster.cluster.clone(), outage.node.clone()));
-            let took = took(&rehearsal.events, &outage.steps).as_secs_f64();
+            let took = took(&rehearsal.events, &spans, &outage.steps).as_secs_f64();
             let _ = write!(
                 cases,
                 "    <testcase classname=\"{}\" name=\"{}\" time=\"{took:.3}\"",
@@ -168,12 +170,25 @@ pub fn junit(plan: &Plan, rehearsal: &Rehearsal) -> String {
     out
 }
 
+/// For each step, the places of its start, where it was started, and of the last event that is about it.
+fn spans(events: &[Event]) -> BTreeMap<&StepId, (Option<usize>, usize)> {
+    let mut spans = BTreeMap::new();
+    for (at, event) in events.iter().enumerate() {
+        let Some(step) = event.kind.step() else { continue };
+        let (start, last) = spans.entry(step).or_insert((None, at));
+        *last = at;
+        if matches!(event.kind, EventKind::StepStarted { .. }) {
+            start.get_or_insert(at);
+        }
+    }
+    spans
+}
+
 /// From the start of the first of these steps to the end of the last.
-fn took(events: &[Event], steps: &[StepId]) -> Duration {
-    let of = |event: &&Event| event.kind.step().is_some_and(|step| steps.contains(step));
-    let first = events.iter().find(|event| of(event) && matches!(event.kind, EventKind::StepStarted { .. }));
-    let last = events.iter().rev().find(of);
-    first.zip(last).map_or(Duration::ZERO, |(first, last)| between(first.at, last.at))
+fn took(events: &[Event], spans: &BTreeMap<&StepId, (Option<usize>, usize)>, steps: &[StepId]) -> Duration {
+    let of = || steps.iter().filter_map(|step| spans.get(step));
+    let (first, last) = (of().filter_map(|(start, _)| *start).min(), of().map(|(_, last)| *last).max());
+    first.zip(last).map_or(Duration::ZERO, |(first, last)| between(events[first].at, events[last].at))
 }
 
 /// Text for XML: no control characters, which XML cannot hold, and nothing that ends an attribute or an element.

@@ -4,19 +4,43 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::actor::{Actor, is_reboot, sim};
+use super::actor::{Actor, is_reboot, member, sim};
 use super::index::claims;
 use super::kind::{Key, Kind};
 use super::object::Look;
 use super::view;
 use super::world::World;
 use crate::model::Budget;
+use crate::rules::budget::Member;
 
 /// A budget, understood, with the pods that its selector covers.
 #[derive(Debug, Clone)]
 pub(super) struct Covered {
     pub(super) budget: Budget,
-    pub(super) pods: BTreeSet<Key>,
+    /// The pods in order, and each of them as it is counted.
+    pub(super) pods: Vec<Key>,
+    pub(super) members: Vec<Member>,
+    /// Whether an owner of pods has changed since, so that whose pods they are has to be found out anew.
+    pub(super) rescaled: bool,
+}
+
+impl Covered {
+    fn put(&mut self, pod: &Key, member: Member) {
+        match self.pods.binary_search(pod) {
+            Ok(at) => self.members[at] = member,
+            Err(at) => {
+                self.pods.insert(at, pod.clone());
+                self.members.insert(at, member);
+            }
+        }
+    }
+
+    fn take(&mut self, pod: &Key) {
+        if let Ok(at) = self.pods.binary_search(pod) {
+            self.pods.remove(at);
+            self.members.remove(at);
+        }
+    }
 }
 
 impl World {
@@ -187,52 +211,85 @@ impl World {
         if !relabelled && !recounted {
             return;
         }
-        let first = Key::new(Kind::PodDisruptionBudget, &key.namespace, "");
-        let mut touched = Vec::new();
-        for (budget, covered) in self.covered.range_mut(first..) {
-            if budget.namespace != key.namespace {
-                break;
+        let was = if relabelled { self.covering.remove(key) } else { self.covering.get(key).cloned() };
+        let was = was.unwrap_or_default();
+        let is = match after {
+            None => BTreeSet::new(),
+            Some(_) if !relabelled => was.clone(),
+            Some(pod) => self.selecting(&key.namespace, pod),
+        };
+        for budget in was.difference(&is) {
+            if let Some(covered) = self.covered.get_mut(budget) {
+                covered.take(key);
             }
-            let was = covered.pods.contains(key);
-            let is = if relabelled {
-                after.is_some_and(|pod| view::selects(covered.budget.selector.as_ref(), pod))
-            } else {
-                was
-            };
-            if is && !was {
-                covered.pods.insert(key.clone());
-            } else if was && !is {
-                covered.pods.remove(key);
-            }
-            if was || is {
-                touched.push(budget.clone());
-            }
+            self.work.budgets.mark(budget.clone());
         }
-        for budget in touched {
-            self.work.budgets.mark(budget);
+        let counted = after.filter(|_| !is.is_empty()).map(|pod| member(pod, &self.store));
+        for budget in &is {
+            if let (Some(covered), Some(counted)) = (self.covered.get_mut(budget), &counted) {
+                covered.put(key, counted.clone());
+            }
+            self.work.budgets.mark(budget.clone());
         }
+        if relabelled && !is.is_empty() {
+            self.covering.insert(key.clone(), is);
+        }
+    }
+
+    /// The budgets whose selectors cover a pod.
+    fn selecting(&self, namespace: &str, pod: &Value) -> BTreeSet<Key> {
+        let first = Key::new(Kind::PodDisruptionBudget, namespace, "");
+        self.covered
+            .range(first..)
+            .take_while(|(budget, _)| budget.namespace == namespace)
+            .filter(|(_, covered)| view::selects(covered.budget.selector.as_ref(), pod))
+            .map(|(budget, _)| budget.clone())
+            .collect()
     }
 
     fn budget_changed(&mut self, key: &Key, after: Option<&Value>) {
         self.work.budgets.mark(key.clone());
-        match after.map(view::budget) {
-            Some(Ok(budget)) => {
-                let known = self.covered.remove(key).filter(|known| known.budget.selector == budget.selector);
-                let pods = match known {
-                    Some(known) => known.pods,
-                    None => self
-                        .store
-                        .within(Kind::Pod, &key.namespace)
-                        .filter(|(_, pod)| view::selects(budget.selector.as_ref(), pod))
-                        .map(|(pod, _)| pod.clone())
-                        .collect(),
-                };
-                self.covered.insert(key.clone(), Covered { budget, pods });
+        let known = self.covered.remove(key);
+        let budget = after.and_then(|object| view::budget(object).ok());
+        let same = |known: &Covered| budget.as_ref().is_some_and(|budget| known.budget.selector == budget.selector);
+        let known = match known {
+            Some(known) if same(&known) => Some(known),
+            Some(known) => {
+                for pod in &known.pods {
+                    if let Some(budgets) = self.covering.get_mut(pod) {
+                        budgets.remove(key);
+                        if budgets.is_empty() {
+                            self.covering.remove(pod);
+                        }
+                    }
+                }
+                None
             }
-            Some(Err(_)) | None => {
-                self.covered.remove(key);
+            None => None,
+        };
+        let Some(budget) = budget else { return };
+        let covered = match known {
+            Some(known) => Covered { budget, ..known },
+            None => {
+                let (pods, members): (Vec<Key>, Vec<Member>) = self
+                    .store
+                    .within(Kind::Pod, &key.namespace)
+                    .filter(|(_, pod)| view::selects(budget.selector.as_ref(), pod))
+                    .map(|(pod, object)| (pod.clone(), member(object, &self.store)))
+                    .unzip();
+                for pod in &pods {
+                    self.covering.entry(pod.clone()).or_default().insert(key.clone());
+                }
+                Covered { budget, pods, members, rescaled: false }
             }
-        }
+        };
+        self.covered.insert(key.clone(), covered);
+    }
+
+    /// The budgets that cover a pod, in order of their names.
+    pub(super) fn budgets_over(&self, pod: &Key) -> impl Iterator<Item = &Budget> {
+        let covering = self.covering.get(pod).into_iter().flatten();
+        covering.filter_map(|budget| self.covered.get(budget)).map(|covered| &covered.budget)
     }
 
     fn workload_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
@@ -254,6 +311,9 @@ impl World {
                 .map(|(budget, _)| budget.clone())
                 .collect();
             for budget in budgets {
+                if let Some(covered) = self.covered.get_mut(&budget) {
+                    covered.rescaled = true;
+                }
                 self.work.budgets.mark(budget);
             }
         }

@@ -85,12 +85,7 @@ impl World {
             uid: sent("uid", pod.uid()),
             resource_version: sent("resourceVersion", pod.text("/metadata/resourceVersion")),
         };
-        let budgets: Vec<Budget> = self
-            .store
-            .within(Kind::PodDisruptionBudget, &key.namespace)
-            .filter_map(|(_, budget)| view::budget(budget).ok())
-            .filter(|budget| view::selects(budget.selector.as_ref(), &pod))
-            .collect();
+        let budgets: Vec<Budget> = self.budgets_over(key).cloned().collect();
         let grace = body.number("/deleteOptions/gracePeriodSeconds");
         match decide(&subject, &covers(&budgets)) {
             Verdict::Evicted(passed) => {

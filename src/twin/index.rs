@@ -5,16 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::actor::meant_node;
 use super::kind::{Key, Kind};
 use super::object::Look;
+
+/// How many pods a controller has that neither have ended nor are to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) active: usize,
+    /// Those of them that are Ready.
+    pub(super) ready: usize,
+}
 
 /// Follows every change of the objects.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     /// Pods by the node that they are bound to; those that are bound to none under the empty name.
     on: BTreeMap<String, BTreeSet<Key>>,
+    /// Pods that are bound to none, by the node that they were made for.
+    meant: BTreeMap<String, BTreeSet<Key>>,
     /// Objects by the UID of each of their owners.
     owned: BTreeMap<String, BTreeSet<Key>>,
+    /// By the UID of a controller: for each namespace in which it has pods, how many.
+    tallies: BTreeMap<String, Vec<(String, Tally)>>,
     /// How many objects have a UID: one, but for objects that a client gave the same.
     uids: BTreeMap<String, u32>,
     /// Pods with volumes that are claims.
@@ -26,21 +39,20 @@ impl Index {
     /// Takes a change in.
     pub(super) fn change(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
         if key.kind == Kind::Pod {
-            let node = |pod: &Value| pod.text("/spec/nodeName").to_owned();
-            let (was, is) = (before.map(node), after.map(node));
-            if was != is {
-                if let Some(was) = was {
-                    forget(&mut self.on, &was, key);
-                }
-                if let Some(is) = is {
-                    self.on.entry(is).or_default().insert(key.clone());
-                }
+            fn node(pod: &Value) -> &str {
+                pod.text("/spec/nodeName")
             }
+            fn meant(pod: &Value) -> Option<&str> {
+                Some(meant_node(pod)).filter(|meant| node(pod).is_empty() && !meant.is_empty())
+            }
+            refile(&mut self.on, key, before.map(node), after.map(node));
+            refile(&mut self.meant, key, before.and_then(meant), after.and_then(meant));
             if after.is_some_and(claims) {
                 self.claiming.insert(key.clone());
             } else if before.is_some() {
                 self.claiming.remove(key);
             }
+            self.tally(&key.namespace, before, after);
         }
         let owners = |object: Option<&Value>| -> Vec<Value> {
             object.map(|object| object.items("/metadata/ownerReferences").to_vec()).unwrap_or_default()
@@ -71,9 +83,54 @@ impl Index {
         }
     }
 
+    /// Keeps the tallies.
+    fn tally(&mut self, namespace: &str, before: Option<&Value>, after: Option<&Value>) {
+        fn counts(pod: &Value) -> Option<(&str, bool)> {
+            let owner = pod.controller()?.text("/uid");
+            (!pod.is_terminating() && !pod.is_finished()).then(|| (owner, pod.is_true("Ready")))
+        }
+        let (was, is) = (before.and_then(counts), after.and_then(counts));
+        if was == is {
+            return;
+        }
+        for (counted, more) in [(was, false), (is, true)] {
+            let Some((owner, ready)) = counted else { continue };
+            let all = self.tallies.entry(owner.to_owned()).or_default();
+            let at = all.iter().position(|(known, _)| known == namespace).unwrap_or_else(|| {
+                all.push((namespace.to_owned(), Tally::default()));
+                all.len() - 1
+            });
+            let tally = &mut all[at].1;
+            if more {
+                tally.active += 1;
+                tally.ready += usize::from(ready);
+            } else {
+                tally.active -= 1;
+                tally.ready -= usize::from(ready);
+                if tally.active == 0 {
+                    all.swap_remove(at);
+                }
+                if all.is_empty() {
+                    self.tallies.remove(owner);
+                }
+            }
+        }
+    }
+
+    /// How many pods a controller has in a namespace that neither have ended nor are to.
+    pub(super) fn tally_of(&self, uid: &str, namespace: &str) -> Tally {
+        let all = self.tallies.get(uid).into_iter().flatten();
+        all.into_iter().find(|(known, _)| known == namespace).map(|(_, tally)| *tally).unwrap_or_default()
+    }
+
     /// The pods bound to a node; to none, for the empty name.
     pub(super) fn on(&self, node: &str) -> &BTreeSet<Key> {
         self.on.get(node).unwrap_or(&self.none)
+    }
+
+    /// The pods that are bound to no node, and were made for this one.
+    pub(super) fn meant_for(&self, node: &str) -> &BTreeSet<Key> {
+        self.meant.get(node).unwrap_or(&self.none)
     }
 
     /// The objects that an owner has.
@@ -89,6 +146,19 @@ impl Index {
     /// The pods with volumes that are claims.
     pub(super) fn claiming(&self) -> &BTreeSet<Key> {
         &self.claiming
+    }
+}
+
+/// Files a key under another name than before.
+fn refile(map: &mut BTreeMap<String, BTreeSet<Key>>, key: &Key, was: Option<&str>, is: Option<&str>) {
+    if was == is {
+        return;
+    }
+    if let Some(was) = was {
+        forget(map, was, key);
+    }
+    if let Some(is) = is {
+        map.entry(is.to_owned()).or_default().insert(key.clone());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::index::Index;
+use super::index::{Index, Tally};
 use super::kind::{Key, Kind};
 use super::object::{key_of, set};
 
@@ -95,9 +95,19 @@ impl Store {
         self.of(self.index.on(node))
     }
 
+    /// The pods that are bound to no node and were made for this one, with their keys.
+    pub(super) fn pods_meant_for(&self, node: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.of(self.index.meant_for(node))
+    }
+
     /// The objects that an owner has, with their keys.
     pub(super) fn owned(&self, uid: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
         self.of(self.index.owned(uid))
+    }
+
+    /// How many pods a controller has in a namespace that neither have ended nor are to.
+    pub(super) fn tally(&self, uid: &str, namespace: &str) -> Tally {
+        self.index.tally_of(uid, namespace)
     }
 
     /// The pods with volumes that are claims.

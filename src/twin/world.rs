@@ -5,7 +5,7 @@
 //! concerns and do what is missing, each after a short reaction time of its own, as the real ones do. Every object may be
 //! looked at once more at any time: nothing comes of it where nothing is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -73,6 +73,8 @@ pub struct World {
     pub(super) work: Work,
     /// Budgets with the pods that they cover.
     pub(super) covered: BTreeMap<Key, Covered>,
+    /// For each pod that budgets cover, which.
+    pub(super) covering: BTreeMap<Key, BTreeSet<Key>>,
     /// What DaemonSets have on each node.
     pub(super) daemons: BTreeMap<Key, Daemons>,
     /// What the scheduler sees.
@@ -118,6 +120,7 @@ impl World {
             restless: false,
             work: Work::default(),
             covered: BTreeMap::new(),
+            covering: BTreeMap::new(),
             daemons: BTreeMap::new(),
             site: Placing::default(),
         };
@@ -184,6 +187,7 @@ impl World {
             restless: false,
             work: Work::default(),
             covered: BTreeMap::new(),
+            covering: BTreeMap::new(),
             daemons: BTreeMap::new(),
             site: Placing::default(),
         };

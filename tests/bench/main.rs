@@ -7,6 +7,11 @@
 //! page by page with `limit=500`, that does nothing with what it reads. With `--kubectl` a `kubectl get -o json` of the
 //! same comes first and alone; it alone takes 16 GB. `--check` fails when a limit is missed.
 //!
+//! With `--rehearse` none of that: `haulout rehearse` of a snapshot of `--nodes` nodes, with so many pods each, is
+//! measured alone, and no control plane is needed.
+//!
+//!     cargo bench --bench large -- --rehearse 10 [--nodes 5000] [--check]
+//!
 //! Server and clients share the machine. The same lists were seen to cost a server that had stood unchanged for some
 //! ten minutes three times the CPU, so the runs are few enough to be done before. Needs Linux, whose `/proc` says what
 //! a process has used.
@@ -16,6 +21,7 @@
 mod get;
 mod measure;
 mod plane;
+mod rehearse;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +57,12 @@ struct Arguments {
     /// How large the cluster is.
     #[arg(long, default_value = "nodes=5000,pods=150000,budgets=2500")]
     fill: String,
+    /// Measure a rehearsal instead, with this many pods on each node.
+    #[arg(long, value_name = "PODS")]
+    rehearse: Option<usize>,
+    /// How many nodes are rehearsed.
+    #[arg(long, default_value_t = 5000, requires = "rehearse")]
+    nodes: usize,
     /// Given by `cargo bench`; without it, as under `cargo test --all-targets`, nothing is measured.
     #[arg(long, hide = true)]
     bench: bool,
@@ -79,8 +91,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures a rehearsal, and says whether its limit holds.
+fn rehearse(nodes: usize, pods: usize) -> Result<bool, Error> {
+    eprintln!("large: rehearsing {nodes} nodes with {pods} pods each");
+    let spent = rehearse::run(nodes, pods)?;
+    println!("rehearsal of {nodes} nodes with {pods} pods each: {spent}");
+    let (cpu, limit) = (spent.cpu.as_secs_f64(), rehearse::CPU_SECONDS);
+    let holds = cpu <= limit;
+    println!("rehearsal, CPU in s  {cpu:.2}   {} {limit}", if holds { "at most" } else { "MISSED: more than" });
+    Ok(holds)
+}
+
 /// Measures, and says whether all limits hold.
 fn run(arguments: &Arguments) -> Result<bool, Error> {
+    if let Some(pods) = arguments.rehearse {
+        return rehearse(arguments.nodes, pods);
+    }
     eprintln!("large: starting an API server with {}", arguments.fill);
     let plane = ControlPlane::start(&arguments.fill)?;
     let config = plane.config()?;

@@ -1,6 +1,7 @@
 //! Whether the disruption budgets let a pod go now, by what the watch last told of them.
 
 use super::super::context::StepContext;
+use super::super::waiting::Changes;
 use crate::model::{Budget, BudgetKey, Pod};
 use crate::plan::BudgetProof;
 use crate::rules::{self, BudgetVerdict};
@@ -15,10 +16,10 @@ pub(super) enum MayGo {
     Never { why: String, advice: String },
 }
 
-/// Whether the budgets let a pod go, by the live view.
-pub(super) fn may_go(context: &StepContext, pod: &Pod) -> MayGo {
+/// Whether the budgets let a pod go, by the live view; the wait is about these budgets from now on.
+pub(super) fn may_go(context: &StepContext, pod: &Pod, changes: &Changes) -> MayGo {
     let live = &context.cluster.live;
-    let budgets = live.budgets_over(pod);
+    let budgets = live.await_budgets_over(pod, changes);
     let Some(budget) = budgets.first() else { return MayGo::Now(None) };
     let verdict = rules::budget_verdict(budget, pod);
     if matches!(verdict, BudgetVerdict::NoBudgetNeeded) {

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::context::{Baseline, DaemonSets, Limit, StepContext, StepError};
-use super::super::live::{Changes, REREAD, changed_before, reread_before};
+use super::super::live::{REREAD, reread_before};
+use super::super::waiting::Changes;
 use super::adopt;
 use super::drain::over;
 use crate::model::{BootId, Foreign, Node, Phase, Pod, Readiness, Uid};
@@ -56,7 +57,7 @@ async fn booted(
     limit: Limit,
     lives_on: Duration,
 ) -> Result<BootId, StepError> {
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     let mut stillness = context.is_taken_over().then(adopt::Stillness::default);
     let mut over: Option<PodOver> = None;
     let mut next_read = clock::monotonic() + REREAD;
@@ -69,10 +70,9 @@ async fn booted(
     };
     loop {
         changes.mark_unchanged();
-        let differs =
-            context.cluster.live.node(context.node_name()).is_none_or(|node| {
-                node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
-            });
+        let differs = context.cluster.live.look_at(context.node_name(), |node| {
+            node.uid != context.outage.uid || node.boot_id.as_ref().is_some_and(|id| id != before)
+        }) != Some(false);
         if differs || over.is_some() || clock::monotonic() >= next_read {
             // A watch may lag behind, or have died without a sound: only the node itself is proof.
             next_read = clock::monotonic() + REREAD;
@@ -94,7 +94,7 @@ async fn booted(
                 }
                 let what = Foreign::new("its Node object is gone");
                 context.waits(WaitFor::NodeReady(what), since, limit.until).await?;
-                changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+                changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
                 continue;
             }
             if let Some(over) = &over
@@ -113,7 +113,7 @@ async fn booted(
             // The pods of the run before have other names: whether one can still fire is looked at for all of them.
             context.waits(WaitFor::Boot, since, limit.until).await?;
             stillness.look(context, before, limit).await?;
-            changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+            changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
             continue;
         }
         over = look_at_pod(context, over, limit).await.map_err(|error| error.or_lacking(not_booted()))?;
@@ -122,7 +122,7 @@ async fn booted(
             Some(over) => WaitFor::NodeReady(Foreign::new(format!("{}; its boot id is the same", over.said.raw()))),
         };
         context.waits(wait, since, limit.until).await?;
-        changed_before(&mut changes, (clock::monotonic() + ASK_EVERY).min(limit.until)).await;
+        changes.before((clock::monotonic() + ASK_EVERY).min(limit.until)).await;
     }
 }
 
@@ -219,7 +219,7 @@ async fn proved(
     settle: Duration,
 ) -> Result<(), StepError> {
     let mut baseline = context.notes().baseline.clone().unwrap_or_default();
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     let mut good_since: Option<Instant> = None;
     let mut next_list = clock::monotonic() + LIST_EVERY;
     let mut lacks: Option<String> = None;
@@ -277,23 +277,23 @@ async fn proved(
         if good_since.is_some() {
             // The second check comes when it is due, not when something stirs; but a node that was not Ready for a
             // moment in between has not settled.
-            if !stays_up(context, boot_id, &mut changes, wake).await {
+            if !stays_up(context, boot_id, &changes, wake).await {
                 good_since = None;
             }
         } else {
-            changed_before(&mut changes, wake).await;
+            changes.before(wake).await;
         }
     }
 }
 
 /// Follows the node until `wake`; `false` as soon as it is not Ready, or booted again.
-async fn stays_up(context: &StepContext, boot_id: &BootId, changes: &mut Changes, wake: Instant) -> bool {
+async fn stays_up(context: &StepContext, boot_id: &BootId, changes: &Changes, wake: Instant) -> bool {
     loop {
         let node = context.cluster.live.node(context.node_name());
         if !node.is_some_and(|node| node.readiness == Readiness::Ready && node.boot_id.as_ref() == Some(boot_id)) {
             return false;
         }
-        if !changed_before(changes, wake).await {
+        if !changes.before(wake).await {
             return true;
         }
     }
@@ -409,7 +409,7 @@ async fn reported(
     if !baseline.reports {
         return Ok(());
     }
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     loop {
         changes.mark_unchanged();
         let reported = context
@@ -429,7 +429,7 @@ async fn reported(
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
-            changed = changed_before(&mut changes, reread_before(limit.until)) => {
+            changed = changes.before(reread_before(limit.until)) => {
                 // Where time is up, the look above ends this; the node itself is proved.
                 if !changed && clock::monotonic() < limit.until {
                     context.read_node(limit).await.map(drop).or_else(over)?;

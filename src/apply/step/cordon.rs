@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::context::{Limit, StepContext, StepError, said};
-use super::super::live::{changed_before, reread_before};
+use super::super::live::reread_before;
 use super::{adopt, uncordon};
 use crate::model::{Cordon, Mark, Node, Phase, Reboots};
 use crate::plan::{Action, Precondition, Slot, Verb};
@@ -34,7 +34,7 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
             Action::Cordon | Action::Drain { .. } | Action::Reboot { .. } | Action::Uncordon => None,
         })
         .unwrap_or(PLACE_TIMEOUT);
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch_places(context.node_name());
     let until = began + place_timeout;
     loop {
         changes.mark_unchanged();
@@ -71,7 +71,7 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
         tokio::select! {
             biased;
             () = context.cluster.interrupt.requested() => {}
-            _ = changed_before(&mut changes, reread_before(until)) => {}
+            _ = changes.before(reread_before(until)) => {}
         }
     }
 }
@@ -79,7 +79,7 @@ pub(super) async fn execute(context: &StepContext) -> Result<Evidence, StepError
 /// The first limit that has no place left for this node, by the live nodes.
 fn filled(context: &StepContext) -> Option<Slot> {
     // A node that is out already takes no further place.
-    let out = context.cluster.live.node(context.node_name()).is_some_and(|node| node.is_out());
+    let out = context.cluster.live.look_at(context.node_name(), crate::model::Node::is_out) == Some(true);
     if out || context.outage.already_out {
         return None;
     }

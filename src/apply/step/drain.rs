@@ -1,8 +1,8 @@
 //! Drain: arm the reboot pod, evict what must leave, and prove that it left.
 //!
 //! Success is a node without pods that must leave, by the watch and by a fresh list, because pods may have been bound
-//! around the cordon. Waits are woken by watches of the node's pods and of all budgets, and read again every 30
-//! seconds. On an interrupt it stops evicting at once; evictions already sent are always awaited.
+//! around the cordon. Waits are woken by watches of the node's pods and of the budgets that hold them, and read again
+//! every 30 seconds. On an interrupt it stops evicting at once; evictions already sent are always awaited.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::super::context::{Baseline, Limit, StepContext, StepError};
-use super::super::live::{REREAD, changed_before};
+use super::super::live::REREAD;
 use super::arm;
 use super::eviction::{Evictions, Standing};
 use super::uncordon;
@@ -148,7 +148,7 @@ async fn evict_all(
     limit: Limit,
 ) -> Result<(), StepError> {
     let until = limit.until;
-    let mut changes = context.cluster.live.watch();
+    let changes = context.cluster.live.watch(context.node_name());
     let mut shown = (0, 0);
     let mut next_reread = clock::monotonic() + REREAD;
     let mut next_owners = clock::monotonic();
@@ -159,7 +159,7 @@ async fn evict_all(
             let _ = context.within(limit, context.cluster.list_daemon_sets()).await?;
             next_owners = clock::monotonic() + REREAD;
         }
-        let standing = evictions.advance(pods).await?;
+        let standing = evictions.advance(pods, &changes).await?;
         let progress = evictions.progress();
         if progress != shown {
             shown = progress;
@@ -200,7 +200,7 @@ async fn evict_all(
                 Some(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
                 None => *news = context.cluster.acts.follow_pods(PodScope::Node(context.node_name().clone())),
             },
-            _ = changed_before(&mut changes, wake) => {}
+            _ = changes.before(wake) => {}
         }
     }
 }
@@ -217,7 +217,7 @@ pub(super) fn over(error: StepError) -> Result<(), StepError> {
 /// behind: only the node itself ends a step.
 pub(super) async fn still_held(context: &StepContext, limit: Limit) -> Result<(), StepError> {
     let good = |node: &Node| holds(context, node) && !is_rebooted(context, node);
-    if context.cluster.live.node(context.node_name()).is_some_and(|node| good(&node)) {
+    if context.cluster.live.look_at(context.node_name(), good) == Some(true) {
         return Ok(());
     }
     let node = context.same_node(limit).await?;

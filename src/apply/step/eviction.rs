@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::super::context::{Limit, SHORTEST_PAUSE, StepContext, StepError, said};
+use super::super::waiting::Changes;
 use super::allowance::{MayGo, may_go, two_budgets};
 use super::drain::{NodePods, in_words, list};
 use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Grace, Pod, PodKey, Uid};
@@ -171,8 +172,9 @@ impl<'a> Evictions<'a> {
         }
     }
 
-    /// Takes the node's pods in, sends what may be sent, and says where the drain stands.
-    pub(super) async fn advance(&mut self, pods: &NodePods) -> Result<Standing, StepError> {
+    /// Takes the node's pods in, sends what may be sent, and says where the drain stands. `changes` is then about the
+    /// budgets that hold pods.
+    pub(super) async fn advance(&mut self, pods: &NodePods, changes: &Changes) -> Result<Standing, StepError> {
         for warning in std::mem::take(&mut self.warnings) {
             self.context.note(format!("the API server warned about an eviction: {}", warning.raw())).await?;
         }
@@ -210,7 +212,7 @@ impl<'a> Evictions<'a> {
                     if stopping {
                         continue;
                     }
-                    match may_go(self.context, pod) {
+                    match may_go(self.context, pod, changes) {
                         MayGo::Now(budget) => {
                             track.never_since = None;
                             track.state = State::Flying;
@@ -248,6 +250,7 @@ impl<'a> Evictions<'a> {
                 }
             }
         }
+        changes.end_look();
         if stuck.len() == self.tracks.len() {
             return Ok(Standing::Stuck(all_stuck(&stuck)));
         }

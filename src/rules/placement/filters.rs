@@ -88,7 +88,8 @@ fn ports(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
 }
 
 fn resources(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
-    let itself = site.pods.iter().any(|other| other.uid == pod.uid);
+    // Looked for only where there is too little: a full node has many pods.
+    let itself = || site.pods.iter().any(|other| other.uid == pod.uid);
     let obstacles: Vec<Obstacle> = pod
         .requests
         .0
@@ -96,10 +97,10 @@ fn resources(pod: &PlacedPod, site: &Site) -> Option<Vec<Obstacle>> {
         // Nothing asked is nothing lacking, even on a node that is overfull. `pods` is always asked for.
         .filter(|(_, amount)| amount.0 > 0)
         .filter_map(|(resource, amount)| {
-            let left = site.left(resource).0 + if itself { amount.0 } else { 0 };
+            let left = site.left(resource).0;
             if amount.0 > site.place.allocatable.of(resource).0 {
                 Some(Obstacle::TooLarge(Arc::clone(resource)))
-            } else if amount.0 > left {
+            } else if amount.0 > left && (!itself() || left < 0) {
                 Some(Obstacle::Insufficient(Arc::clone(resource)))
             } else {
                 None

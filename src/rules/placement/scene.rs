@@ -160,6 +160,12 @@ impl Scene {
         self.families.get(owner).into_iter().flatten().map(|(node, count)| (node, *count))
     }
 
+    /// How many pods of an owner one node has.
+    #[must_use]
+    pub fn siblings(&self, owner: &Uid, node: &NodeName) -> u32 {
+        self.families.get(owner).and_then(|family| family.get(node)).copied().unwrap_or(0)
+    }
+
     /// Whether any pod wants to be apart from others.
     pub(super) fn is_shy(&self) -> bool {
         self.shy > 0

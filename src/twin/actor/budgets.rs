@@ -29,28 +29,25 @@ fn recount(world: &mut World, key: &Key) -> Option<Timestamp> {
     let mut next = None;
     {
         let object = world.object(key)?;
-        let covered = world.covered.get(key)?;
+        let covered = world.covered.get_mut(key)?;
+        if std::mem::take(&mut covered.rescaled) {
+            for (pod, known) in covered.pods.iter().zip(&mut covered.members) {
+                if let Some(pod) = world.store.get(pod) {
+                    known.controller = controller(pod, &world.store);
+                }
+            }
+        }
         let spec = covered.budget.spec;
-        let members: Vec<Member> = covered
-            .pods
-            .iter()
-            .filter_map(|pod| world.store.get(pod))
-            .map(|pod| Member {
-                name: pod.name().into(),
-                ready: pod.is_true("Ready"),
-                terminating: pod.is_terminating(),
-                controller: controller(pod, &world.store),
-            })
-            .collect();
+        let members = &covered.members;
         let disrupted: BTreeMap<Arc<str>, Timestamp> = object
             .entries("/status/disruptedPods")
             .filter_map(|(name, at)| Some((Arc::from(name.as_str()), at.as_str()?.parse().ok()?)))
             .collect();
-        let disrupted = still_disrupted(&disrupted, &members, now);
+        let disrupted = still_disrupted(&disrupted, members, now);
         for at in disrupted.values() {
             next = sooner(next, Some(later(*at, DISRUPTED_FOR)));
         }
-        let counted = count(spec, &members, &disrupted, now);
+        let counted = count(spec, members, &disrupted, now);
         world.edit(key, |object| match &counted {
             Ok(count) => {
                 set(object, "/status/expectedPods", count.expected);
@@ -91,6 +88,16 @@ fn tell(object: &mut Value, condition: &Condition<'_>, now: Timestamp) {
         if known.text("/type") == condition.kind {
             set(known, "/observedGeneration", observed);
         }
+    }
+}
+
+/// A pod as it is counted.
+pub(in crate::twin) fn member(pod: &Value, store: &Store) -> Member {
+    Member {
+        name: pod.name().into(),
+        ready: pod.is_true("Ready"),
+        terminating: pod.is_terminating(),
+        controller: controller(pod, store),
     }
 }
 

@@ -30,6 +30,36 @@ pub(in crate::twin) struct Daemons {
     /// Its pod as any node would get it; `None` where it cannot be understood.
     probe: Option<PlacedPod>,
     on: BTreeMap<String, Daemon>,
+    counts: Counts,
+}
+
+/// On how many nodes its pod is wanted, and of these has it, and has it Ready.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    wanted: usize,
+    present: usize,
+    ready: usize,
+}
+
+impl Daemons {
+    /// Notes what there is on a node; nothing, where the node is gone.
+    fn note(&mut self, node: String, daemon: Option<Daemon>) {
+        let before = match daemon {
+            Some(daemon) => self.on.insert(node, daemon),
+            None => self.on.remove(&node),
+        };
+        let counts = &mut self.counts;
+        if let Some(Daemon { wanted: true, present, ready }) = before {
+            counts.wanted -= 1;
+            counts.present -= usize::from(present);
+            counts.ready -= usize::from(ready);
+        }
+        if let Some(Daemon { wanted: true, present, ready }) = daemon {
+            counts.wanted += 1;
+            counts.present += usize::from(present);
+            counts.ready += usize::from(ready);
+        }
+    }
 }
 
 /// What a DaemonSet has on a node.
@@ -81,17 +111,14 @@ fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<String>) {
             nodes.extend(world.store.all(Kind::Node).map(|node| node.name().to_owned()));
             let template = owner.at("/spec/template").clone();
             let probe = probe(&owner, world);
-            Daemons { uid: owner.uid().to_owned(), template, probe, on: BTreeMap::new() }
+            Daemons { uid: owner.uid().to_owned(), template, probe, on: BTreeMap::new(), counts: Counts::default() }
         }
     };
     for node in nodes {
-        match on_node(world, &owner, daemons.probe.as_ref(), &node) {
-            Some(daemon) => daemons.on.insert(node, daemon),
-            None => daemons.on.remove(&node),
-        };
+        let daemon = on_node(world, &owner, daemons.probe.as_ref(), &node);
+        daemons.note(node, daemon);
     }
-    let count = |what: fn(&Daemon) -> bool| daemons.on.values().filter(|daemon| daemon.wanted && what(daemon)).count();
-    let (wanted, present, ready) = (count(|_| true), count(|daemon| daemon.present), count(|daemon| daemon.ready));
+    let Counts { wanted, present, ready } = daemons.counts;
     world.daemons.insert(key.clone(), daemons);
     world.edit(key, |object| {
         set(object, "/status/desiredNumberScheduled", wanted);
@@ -115,8 +142,8 @@ fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &s
     let pods: Vec<(Key, Arc<Value>)> = world
         .store
         .pods_on(node)
-        .chain(world.store.pods_on(""))
-        .filter(|(_, pod)| pod.is_controlled_by(owner.uid()) && pod_node(pod) == node)
+        .chain(world.store.pods_meant_for(node))
+        .filter(|(_, pod)| pod.is_controlled_by(owner.uid()))
         .map(|(key, pod)| (key.clone(), Arc::clone(pod)))
         .collect();
     if pods.is_empty() && here {
@@ -135,11 +162,16 @@ fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &s
 
 /// The node that a pod of a DaemonSet is bound to, or made for.
 pub(in crate::twin) fn pod_node(pod: &Value) -> &str {
-    const TERMS: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
     match pod.text("/spec/nodeName") {
-        "" => pod.text(&format!("{TERMS}/0/matchFields/0/values/0")),
+        "" => meant_node(pod),
         node => node,
     }
+}
+
+/// The node that a pod was made for.
+pub(in crate::twin) fn meant_node(pod: &Value) -> &str {
+    const TERMS: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    pod.at(TERMS).text("/0/matchFields/0/values/0")
 }
 
 /// Its pod as any node would get it, without the name of one.

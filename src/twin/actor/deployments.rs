@@ -114,17 +114,18 @@ pub(super) fn copy_count(object: &mut Value, name: &str, count: Option<i64>) {
 pub(super) fn replica_set(world: &mut World, key: &Key) {
     let Some(owner) = world.object(key) else { return };
     let wanted = usize::try_from(owner.number("/spec/replicas").unwrap_or(1)).unwrap_or(0);
-    let mut active: Vec<_> = pods_of(world, &key.namespace, owner.uid())
-        .into_iter()
-        .filter(|(_, pod)| !pod.is_terminating() && !pod.is_finished())
-        .collect();
     // A replacement is made as soon as a pod is told to end: terminating ones are not counted.
-    for _ in active.len()..wanted {
+    let active = world.store.tally(owner.uid(), &key.namespace).active;
+    for _ in active..wanted {
         if world.create(Kind::Pod, pod_of(&owner)).is_err() {
             break;
         }
     }
-    if active.len() > wanted {
+    if active > wanted {
+        let mut active: Vec<_> = pods_of(world, &key.namespace, owner.uid())
+            .into_iter()
+            .filter(|(_, pod)| !pod.is_terminating() && !pod.is_finished())
+            .collect();
         // Those that serve least go first: unready before ready, then the newest.
         active.sort_by_key(|(key, pod)| {
             (
@@ -137,19 +138,13 @@ pub(super) fn replica_set(world: &mut World, key: &Key) {
             world.begin_deletion(surplus, None);
         }
     }
-    let pods: Vec<_> = pods_of(world, &key.namespace, owner.uid())
-        .into_iter()
-        .filter(|(_, pod)| !pod.is_terminating() && !pod.is_finished())
-        .collect();
-    let count = |ready: bool| {
-        let pods = pods.iter().filter(|(_, pod)| !ready || pod.is_true("Ready"));
-        i64::try_from(pods.count()).ok()
-    };
+    let tally = world.store.tally(owner.uid(), &key.namespace);
+    let (active, ready) = (i64::try_from(tally.active).ok(), i64::try_from(tally.ready).ok());
     world.edit(key, |set_object| {
-        copy_count(set_object, "replicas", count(false));
-        copy_count(set_object, "fullyLabeledReplicas", count(false));
-        copy_count(set_object, "readyReplicas", count(true));
-        copy_count(set_object, "availableReplicas", count(true));
+        copy_count(set_object, "replicas", active);
+        copy_count(set_object, "fullyLabeledReplicas", active);
+        copy_count(set_object, "readyReplicas", ready);
+        copy_count(set_object, "availableReplicas", ready);
         let generation = set_object.number("/metadata/generation").unwrap_or(0);
         set(set_object, "/status/observedGeneration", generation);
     });

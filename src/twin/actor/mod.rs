@@ -14,7 +14,8 @@ mod stateful;
 mod volumes;
 mod work;
 
-pub(super) use daemons::{Daemons, pod_node as daemon_node};
+pub(super) use budgets::member;
+pub(super) use daemons::{Daemons, meant_node, pod_node as daemon_node};
 pub(super) use machine::{Machine, sim};
 pub(super) use pod_status::is_reboot;
 pub(super) use scheduler::Placing;

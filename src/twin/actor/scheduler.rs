@@ -201,14 +201,28 @@ fn none(scene: &Scene, why: &str) -> String {
 
 /// The best of the feasible nodes: wished for, without soft taints, least allocated, fewest pods of the same owner.
 fn choose(pod: &PlacedPod, feasible: &[NodeName], scene: &Scene, seed: u64) -> Option<NodeName> {
+    let in_zones = in_zones(pod, scene);
     let best = feasible.iter().filter_map(|name| {
         let site = scene.site(name.as_str())?;
-        Some((score(pod, site, scene), Reverse(tie(seed, pod, name)), name))
+        Some((score(pod, site, scene, &in_zones), Reverse(tie(seed, pod, name)), name))
     });
     best.max_by_key(|(score, tie, _)| (*score, *tie)).map(|(_, _, name)| name.clone())
 }
 
-fn score(pod: &PlacedPod, site: &Site, scene: &Scene) -> i128 {
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// How many pods of the same owner each zone has.
+fn in_zones<'a>(pod: &PlacedPod, scene: &'a Scene) -> BTreeMap<&'a str, i128> {
+    let mut zones = BTreeMap::new();
+    for (node, count) in pod.owner.iter().flat_map(|owner| scene.family(&owner.uid)) {
+        if let Some(zone) = scene.site(node.as_str()).and_then(|site| site.place.labels.get(ZONE)) {
+            *zones.entry(&**zone).or_default() += i128::from(count);
+        }
+    }
+    zones
+}
+
+fn score(pod: &PlacedPod, site: &Site, scene: &Scene, in_zones: &BTreeMap<&str, i128>) -> i128 {
     let free = ["cpu", "memory"].map(|resource| {
         let all = site.place.allocatable.of(resource).0;
         let left = site.left(resource).0 - pod.requests.of(resource).0;
@@ -226,17 +240,9 @@ fn score(pod: &PlacedPod, site: &Site, scene: &Scene) -> i128 {
         .filter(|(_, term)| term.matches(&site.place.name, &site.place.labels))
         .map(|(weight, _)| i128::from(*weight))
         .sum();
-    const ZONE: &str = "topology.kubernetes.io/zone";
+    let siblings = pod.owner.as_ref().map_or(0, |owner| i128::from(scene.siblings(&owner.uid, &site.place.name)));
     let zone = site.place.labels.get(ZONE);
-    let (mut siblings, mut in_zone) = (0, 0);
-    for (node, count) in pod.owner.iter().flat_map(|owner| scene.family(&owner.uid)) {
-        if *node == site.place.name {
-            siblings += i128::from(count);
-        }
-        if zone.is_some() && scene.site(node.as_str()).is_some_and(|other| other.place.labels.get(ZONE) == zone) {
-            in_zone += i128::from(count);
-        }
-    }
+    let in_zone = zone.and_then(|zone| in_zones.get(&**zone)).copied().unwrap_or(0);
     let soft = i128::try_from(soft).unwrap_or(0);
     (free[0] + free[1]) / 2 + 2 * wishes - 300 * soft - 200 * siblings - 60 * in_zone
 }

@@ -182,8 +182,10 @@ impl Scene {
         }
         world.advance(start());
 
+        let most = usize::try_from(chance.from(1, 3)).unwrap();
         let limits = Limits {
-            cluster: usize::try_from(chance.from(1, 3)).unwrap(),
+            // Where every node may be out at once, the pods that must move have nowhere to go.
+            cluster: if calm { most.min(usize::try_from(nodes).unwrap() - 1) } else { most },
             pool: usize::try_from(chance.from(1, 2)).unwrap(),
             zone: chance.per_mille(400).then_some(1),
         };
