@@ -40,7 +40,7 @@ pub fn text(plan: &Plan, rehearsal: &Rehearsal, style: &TerminalStyle) -> String
         budgets(name, endured, rehearsal, style, &mut line);
     }
     line(&progress::summary(&rehearsal.summary, None, style));
-    let remaining = Remaining::after(&rehearsal.summary, plan.clusters());
+    let remaining = Remaining::foreseen(&rehearsal.summary, plan.clusters());
     line(&terminal::left(rehearsal.began, plan.clusters(), &remaining, style));
     let ends = words::moment(rehearsal.ends, rehearsal.began, &style.timezone);
     let took = words::duration(between(rehearsal.began, rehearsal.ends));

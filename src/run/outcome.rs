@@ -208,6 +208,15 @@ impl Remaining {
         Self { nodes }
     }
 
+    /// What a run that was only rehearsed would leave of its plan, without a look after it: what was planned and done is
+    /// done.
+    #[must_use]
+    pub fn foreseen(summary: &Summary, plan: &[Arc<ClusterPlan>]) -> Self {
+        let mut remaining = Self::after(summary, plan);
+        remaining.nodes.retain(|_, left| *left != LeftAs::New);
+        remaining
+    }
+
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -187,6 +187,8 @@ fn a_rehearsal_predicts_what_every_pod_and_budget_goes_through() {
     let text = render::rehearsal::text(&plan, &rehearsal, &render::TerminalStyle::default());
     assert!(text.contains("Predicted end: "), "{text}");
     assert!(text.contains("t0/w0-1: 9 of 10 healthy, needs 9"), "{text}");
+    // What is done is not left.
+    assert!(text.contains("10 nodes done") && !text.contains("Left in"), "{text}");
 }
 
 #[test]
@@ -241,7 +243,7 @@ fn the_verb_exits_by_what_it_found_and_changes_nothing() {
     }
     let (code, text) = run(folder.path(), &["--junit", "report.xml"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("Blocked") && text.contains("Predicted end: "), "{text}");
+    assert!(text.contains("Blocked") && text.contains("Predicted end: ") && !text.contains("New\n"), "{text}");
     let junit = std::fs::read_to_string(folder.path().join("report.xml")).unwrap();
     assert!(junit.contains("<testcase classname=\"demo\""), "{junit}");
     let (code, text) = run(folder.path(), &["--fault", "node-never-returns=1"]);

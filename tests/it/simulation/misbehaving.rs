@@ -33,6 +33,8 @@ struct Odd {
     detach: Option<SignedDuration>,
     /// A second run follows.
     again: bool,
+    /// After how many seconds the clock of the machine that haulout runs on is wrong by how many.
+    clock: &'static [(u64, i64)],
 }
 
 /// What came of it.
@@ -124,6 +126,12 @@ async fn whole(odd: Odd) -> Ran {
         longest: 3600,
         log: Arc::default(),
     };
+    for (after, by) in odd.clock {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(*after)).await;
+            Simulated::set_wrong(SignedDuration::from_secs(*by));
+        });
+    }
     let mut outcomes = BTreeMap::new();
     for run in ["run-1", "run-2"].into_iter().take(1 + usize::from(odd.again)) {
         let shown = Shown::new(port.clone(), None);
@@ -301,5 +309,18 @@ fn a_volume_that_is_detached_late_is_awaited_for_two_minutes() {
         ran.done();
         let left = ran.world.objects(Kind::VolumeAttachment).count();
         assert_eq!(left, 1, "{gone}: its pod is back, or it never went");
+    }
+}
+
+/// Here and not on the real control plane, because there the clock would be that of the whole machine.
+#[test]
+fn a_clock_that_jumps_changes_nothing_about_the_end() {
+    // In each phase of the run: hours ahead, hours behind, and back again.
+    for clock in
+        [&[(1, 7200)][..], &[(1, -7200)], &[(3, 7200), (9, -7200), (20, 0)], &[(6, -3600), (12, 60), (15, -60)]]
+    {
+        let ran = play(Odd { clock, again: true, ..Odd::default() });
+        assert!(ran.outcomes.is_empty(), "the second run had something left to do: {:?}", ran.outcomes);
+        assert_eq!(ran.reboots, 3, "{clock:?}");
     }
 }
