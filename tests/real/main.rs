@@ -30,6 +30,10 @@ use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// How many scenarios that wait are under way at once. Each has a control plane of its own, with some 400 MB and a core for
+/// its first seconds: so many keep two cores half busy.
+const AT_ONCE: usize = 7;
+
 type Scenario = fn() -> Result<(), Failed>;
 
 const SCENARIOS: &[(&str, Scenario)] = &[
@@ -45,8 +49,6 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ),
     ("a_closed_terminal_brings_nodes_to_a_safe_end", outcomes::a_closed_terminal_brings_nodes_to_a_safe_end),
     ("nobody_reads_and_the_run_goes_on", outcomes::nobody_reads_and_the_run_goes_on),
-    ("kills_change_nothing_about_the_end", kills::kills_change_nothing_about_the_end),
-    ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
     ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("doctor_names_each_missing_rule", doctor::doctor_names_each_missing_rule),
@@ -61,6 +63,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 
 /// Scenarios that mostly wait, so that they run beside others.
 const WAITING: &[(&str, Scenario)] = &[
+    ("of_two_machines_one_acts_at_a_time", kills::of_two_machines_one_acts_at_a_time),
+    ("kills_change_nothing_about_the_end", kills::kills_change_nothing_about_the_end),
     ("another_machine_finishes_what_a_killed_run_began", crash::another_machine_finishes_what_a_killed_run_began),
     ("a_killed_run_is_resumed_under_its_own_id", crash::a_killed_run_is_resumed_under_its_own_id),
     (
@@ -87,8 +91,8 @@ fn main() -> ExitCode {
         return node::recorder::run(rest);
     }
     let mut arguments = Arguments::from_args();
-    // Cases that mostly wait share the machine; a scenario that is heavy or measured has it for itself.
-    arguments.test_threads = Some(arguments.test_threads.unwrap_or(4));
+    // Scenarios that mostly wait share the machine; one that is heavy or measured has it for itself.
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(AT_ONCE));
     let missing = std::env::var_os("HAULOUT_CONTROLPLANE").is_none();
     let scenario = |name: &str, scenario: Scenario| {
         let alone = move || {

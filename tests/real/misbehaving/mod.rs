@@ -8,8 +8,6 @@ mod refusals;
 mod stage;
 mod webhooks;
 
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use libtest_mimic::Failed;
 
 use super::cluster::{Cluster, ControlPlane};
@@ -77,35 +75,7 @@ pub(crate) const CASES: &[Named] = &[
 /// Plays a case on a cluster of its own.
 pub(crate) fn play(named: &Named, on: On) -> Result<(), Failed> {
     match on {
-        On::Real => {
-            let _place = Place::take();
-            (named.case)(&*ControlPlane::start(&[])?)
-        }
+        On::Real => (named.case)(&*ControlPlane::start(&[])?),
         On::Sandbox => (named.case)(&*Served::start(&scene::namespace("empty"))?),
-    }
-}
-
-/// How many control planes may run at once: each takes some 400 MB, and a core for its first seconds.
-const AT_ONCE: usize = 3;
-
-static TAKEN: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
-
-/// One of the places for a control plane.
-struct Place;
-
-impl Place {
-    fn take() -> Self {
-        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = FREED.wait_while(taken, |taken| *taken >= AT_ONCE).unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Self
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        FREED.notify_one();
     }
 }
