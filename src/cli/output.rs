@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use indicatif::{ProgressDrawTarget, TermLike};
+
 use super::args::Colour;
 use crate::render::TerminalStyle;
 
@@ -95,6 +97,64 @@ impl Output {
     }
 }
 
+/// A terminal to which drawing never fails: indicatif panics where it does, and one that was closed in mid-run (EIO) must
+/// not take the run with it. What cannot be drawn is seen by nobody.
+#[derive(Debug)]
+struct Unfailing(console::Term);
+
+impl TermLike for Unfailing {
+    fn width(&self) -> u16 {
+        TermLike::width(&self.0)
+    }
+
+    fn height(&self) -> u16 {
+        TermLike::height(&self.0)
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        self.0.move_cursor_up(lines).or(Ok(()))
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        self.0.move_cursor_down(lines).or(Ok(()))
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.0.move_cursor_right(columns).or(Ok(()))
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.0.move_cursor_left(columns).or(Ok(()))
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.0.write_line(text).or(Ok(()))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text).or(Ok(()))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line().or(Ok(()))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush().or(Ok(()))
+    }
+}
+
+/// Where bars and spinners are drawn.
+pub(super) fn draw_target() -> ProgressDrawTarget {
+    draw_on(console::Term::buffered_stderr())
+}
+
+fn draw_on(term: console::Term) -> ProgressDrawTarget {
+    /// How often at most.
+    const HERTZ: u8 = 10;
+    ProgressDrawTarget::term_like_with_hz(Box::new(Unfailing(term)), HERTZ)
+}
+
 /// A sign of life while something is awaited; nothing at all where there is no terminal.
 pub(super) struct Looking(Option<indicatif::ProgressBar>);
 
@@ -112,8 +172,35 @@ impl Output {
         if !self.live {
             return Looking(None);
         }
-        let bar = indicatif::ProgressBar::new_spinner().with_message(what.to_owned());
+        let bar = indicatif::ProgressBar::with_draw_target(None, draw_target())
+            .with_style(indicatif::ProgressStyle::default_spinner())
+            .with_message(what.to_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
         Looking(Some(bar))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    /// Nothing can be written to it, as to a terminal that was closed.
+    fn gone() -> console::Term {
+        let write = File::options().write(true).open("/dev/full").unwrap();
+        console::Term::read_write_pair(File::open("/dev/null").unwrap(), write)
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_takes_no_run_with_it() {
+        assert!(gone().write_line("x").is_err());
+        let all = indicatif::MultiProgress::with_draw_target(draw_on(gone()));
+        let bar = all.add(indicatif::ProgressBar::new(3));
+        bar.set_position(1);
+        bar.tick();
+        all.suspend(|| ());
+        bar.finish_and_clear();
+        all.clear().unwrap();
     }
 }

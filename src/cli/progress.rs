@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::output::Output;
+use super::output::{Output, draw_target};
 use crate::plan::ClusterPlan;
 use crate::provider::clock;
 use crate::render::progress::Progress;
@@ -82,7 +82,7 @@ struct Screen {
 
 impl Screen {
     fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let all = MultiProgress::with_draw_target(draw_target());
         let total = all.add(ProgressBar::new(0));
         if let Ok(style) = ProgressStyle::with_template("[{elapsed_precise}] {bar:30} {pos}/{len} nodes{msg}") {
             total.set_style(style.progress_chars("=> "));
