@@ -168,7 +168,11 @@ pub(super) struct Selection {
 impl Selection {
     /// As the planner takes it. Clusters are chosen before anything is observed.
     pub(super) fn to_plan(&self) -> crate::plan::Selection {
-        crate::plan::Selection { target: self.target.clone(), exclude: self.exclude.clone(), cluster: Vec::new() }
+        crate::plan::Selection {
+            target: self.target.clone(),
+            exclude: self.exclude.clone(),
+            ..crate::plan::Selection::default()
+        }
     }
 }
 

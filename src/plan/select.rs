@@ -23,6 +23,8 @@ pub struct Selection {
     pub exclude: Vec<String>,
     /// Only these clusters; empty is every cluster that was observed.
     pub cluster: Vec<String>,
+    /// No node at all, whatever else is said. Nobody can type it; a run that is given up may leave nothing but pods.
+    pub nothing: bool,
 }
 
 impl Selection {
@@ -121,6 +123,9 @@ pub(super) fn choose<'a>(
     }
     if clusters.is_empty() {
         clusters = snapshots.keys().collect();
+    }
+    if selection.nothing {
+        return Ok(Chosen { clusters, target: Some(BTreeSet::new()), exclude: BTreeSet::new() });
     }
     let target = match selection.target.as_slice() {
         [] => None,

@@ -338,3 +338,41 @@ pub(crate) fn a_run_that_slept_touches_nothing_when_it_wakes() -> Result<(), Fai
     settled(&plane, config, &[("node-a", &before)])?;
     if boots["node-a"].len() == 2 { Ok(()) } else { Err(format!("{boots:?}\n{}", other.all()).into()) }
 }
+
+/// A node on which nothing can be let go yet: what can be removed is, the rest is named, and the next apply proves that
+/// the reboot will not come, although its own `ready_timeout` is shorter than that takes.
+pub(crate) fn a_dead_run_whose_reboot_is_pending_is_given_up_as_far_as_it_can_be() -> Result<(), Failed> {
+    let (plane, _) = two_nodes(1)?;
+    let config = plane.config("[reboot.linux]\nwhen_required = true\nsettle = \"1s\"\nready_timeout = \"30s\"\n")?;
+    let config = path(&config)?;
+    let before = boot(&plane.get(&["node", "node-a"])?);
+    // It goes down and comes back, but it has not booted.
+    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/keeps-boot-id=true"])?;
+    let first = Machine::new(&plane, "first");
+    let child = first.spawn(&["apply", config, "--auto-approve"])?;
+    kill_at(&plane, child, "node-a", &["reboot"])?;
+    let run = first.runs().pop().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).ok_or("no run")?;
+    let second = Machine::new(&plane, "second");
+    let limit = Duration::from_secs(200);
+    let abandon = ["status", "abandon", &run, config, "--auto-approve"];
+    second.run(&abandon, limit)?.expect(5)?;
+    let given_up = second.run(&[&abandon[..], &["--lock-timeout", "90s"]].concat(), limit)?.expect(0)?;
+    if !given_up.err.contains("node-a is left as it is: its reboot was requested") {
+        return Err(format!("not named: {}", given_up.all()).into());
+    }
+    let pods = plane.get(&["pods", "-n", "haulout-system"])?;
+    if pods["items"].as_array().is_some_and(|pods| !pods.is_empty()) {
+        return Err(format!("reboot pods are left: {pods}\n{}", given_up.all()).into());
+    }
+    let node = plane.get(&["node", "node-a"])?;
+    if node["spec"]["unschedulable"] != true || boot(&node) != before {
+        return Err(format!("not left as it was: {node:#}").into());
+    }
+    let proved = second.run(&["apply", config, "--auto-approve"], limit)?.expect(8)?;
+    if !proved.out.contains("the requested reboot will not come") {
+        return Err(format!("not proved: {}", proved.all()).into());
+    }
+    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/keeps-boot-id-"])?;
+    second.run(&["apply", config, "--auto-approve"], limit)?.expect(0)?;
+    settled(&plane, config, &[("node-a", &before)])
+}

@@ -72,6 +72,10 @@ const WAITING: &[(&str, Scenario)] = &[
         crash::a_reboot_that_will_not_come_is_proved_before_another,
     ),
     ("a_dead_run_is_given_up", crash::a_dead_run_is_given_up),
+    (
+        "a_dead_run_whose_reboot_is_pending_is_given_up_as_far_as_it_can_be",
+        crash::a_dead_run_whose_reboot_is_pending_is_given_up_as_far_as_it_can_be,
+    ),
     ("a_run_that_slept_touches_nothing_when_it_wakes", crash::a_run_that_slept_touches_nothing_when_it_wakes),
     ("kured_keeps_the_node_that_it_holds", kured::kured_keeps_the_node_that_it_holds),
 ];

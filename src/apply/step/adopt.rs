@@ -15,6 +15,9 @@ use crate::run::FailureKind;
 /// For how long a node must stay up after the last pod that could reboot it has ended, until it is believed that none
 /// did. A machine that goes down stops its kubelet within seconds, and a kubelet that is up renews its lease every ten.
 const STILL_FOR: Duration = Duration::from_secs(60);
+/// In what time that can be proved, with the reads that it takes. A shorter `ready_timeout` would end each wait just
+/// before the proof, for ever.
+pub(super) const PROVED_WITHIN: Duration = Duration::from_secs(90);
 /// The longest wait for the list of the pods on a node.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -31,6 +31,8 @@ const LIVES_ON: Duration = Duration::from_secs(60);
 pub(super) async fn execute(context: &StepContext, timeout: Duration, settle: Duration) -> Result<Evidence, StepError> {
     let requested = context.notes().requested_at.unwrap_or_else(clock::monotonic);
     // A node that was told to reboot is nothing to walk away from, so that no interrupt ends these waits.
+    // And one that a dead run told to is given the time in which it can be proved that its reboot will not come.
+    let timeout = if context.is_taken_over() { timeout.max(adopt::PROVED_WITHIN) } else { timeout };
     let limit = Limit::firm(requested + timeout);
     let Some(before) = context.outage.boot_id.clone() else {
         return Err(StepError::stale("the plan does not know which boot id must change"));

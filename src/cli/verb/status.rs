@@ -81,20 +81,14 @@ async fn abandon(args: &Abandon, output: &Output) -> Result<Exit, Failure> {
     order.carry_out(None, |seen| Some(select(&config, seen, &args.run)), &sweep, output).await
 }
 
-/// The nodes that are let go; where there are none, every node is left out, because an empty selection means all.
+/// The nodes that are let go. Where there are none it is said so, because an empty selection means all.
 fn select(config: &Config, seen: &BTreeMap<ClusterName, Snapshot>, run: &RunId) -> Selection {
     let mut target = Vec::new();
     for (name, snapshot) in seen {
         let released = nodes_of(config, snapshot, run).into_iter().filter(|(_, what)| *what == Abandoned::Released);
         target.extend(released.map(|(node, _)| format!("{name}/node/{node}")));
     }
-    if !target.is_empty() {
-        return Selection { target, ..Selection::default() };
-    }
-    let all = |(name, snapshot): (&ClusterName, &Snapshot)| {
-        snapshot.nodes.keys().map(|node| format!("{name}/node/{node}")).collect::<Vec<_>>()
-    };
-    Selection { exclude: seen.iter().flat_map(all).collect(), ..Selection::default() }
+    Selection { nothing: target.is_empty(), target, ..Selection::default() }
 }
 
 fn pods_of(snapshot: &Snapshot, run: &RunId) -> BTreeSet<(NodeName, RunId)> {

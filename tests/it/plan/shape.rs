@@ -161,7 +161,7 @@ fn selections_match_or_are_errors() {
     let scene = snapshot([node("a1", "np1", "z1"), node("a2", "np1", "z1"), node("b1", "np2", "z1")]);
     let choose = |target: &[&str], exclude: &[&str]| {
         let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        try_plan(&config(9), &scene, &Selection { target: own(target), exclude: own(exclude), cluster: Vec::new() })
+        try_plan(&config(9), &scene, &Selection { target: own(target), exclude: own(exclude), ..Selection::default() })
     };
     let nodes = |target: &[&str], exclude: &[&str]| -> Vec<String> {
         let plan = choose(target, exclude).unwrap();
