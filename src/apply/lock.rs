@@ -112,7 +112,7 @@ impl Explain for LockError {
     fn advice(&self) -> Option<Advice> {
         match self {
             LockError::Held { .. } => Some(Advice::new(
-                "wait until that run has ended; if its process is dead, the lock can be taken 60 seconds after its last sign of life",
+                "wait until that run has ended (--lock-timeout); if its process is dead, apply --resume goes on with it at once on the machine that it ran on, and elsewhere the lock can be taken after 60 seconds of observed silence",
             )),
             LockError::Read { source, .. } | LockError::Renew { source, .. } => source.advice(),
             LockError::Write { .. } => Some(Advice::new(

@@ -39,8 +39,8 @@ impl Explain for ObserveError {
 
     fn advice(&self) -> Option<Advice> {
         match self {
-            Self::Nodes { source, .. } if source.kind == ReadErrorKind::Forbidden => {
-                Some(Advice::new("allow get, list and watch on nodes; without them nothing can be planned"))
+            Self::Nodes { source, .. } if source.kind == ReadErrorKind::Forbidden && source.status != Some(401) => {
+                Some(Advice::new("allow get, list and watch on nodes (haulout doctor shows all that is missing)"))
             }
             Self::Nodes { source, .. } => source.advice(),
         }

@@ -51,6 +51,7 @@ impl Explain for ReadError {
 
     fn advice(&self) -> Option<Advice> {
         let text = match self.kind {
+            ReadErrorKind::Forbidden if self.status == Some(401) => "log in again, or fetch a new kubeconfig",
             ReadErrorKind::Forbidden => "give this identity the right to do it (deploy/ has the roles)",
             ReadErrorKind::NotFound => "check that it exists and that the context points to the cluster meant",
             ReadErrorKind::Throttled => "try again when the API server is less busy",

@@ -132,7 +132,7 @@ async fn run(input: Input) -> Result<Rehearsal, RehearseError> {
     let input =
         apply::Input { plan, run, version, clusters, journal, interrupt: Interrupt::default(), silent: |_, _| {} };
     let (summary, conclusion) = match tokio::time::timeout(LONGEST, apply::apply(input)).await {
-        Ok(Ok(outcome)) => (outcome.summary, Some(outcome.conclusion)),
+        Ok(Ok(outcome)) => (Summary { rehearsed: true, ..outcome.summary }, Some(outcome.conclusion)),
         Ok(Err(error)) => return Err(RehearseError::Begin(error)),
         Err(_) => (Summary::default(), None),
     };

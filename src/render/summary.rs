@@ -28,8 +28,14 @@ pub fn summary(summary: &Summary, remaining: Option<&Remaining>, style: &Termina
     let mut not_started: BTreeMap<&StopCause, Vec<String>> = BTreeMap::new();
     let mut done = 0_usize;
     for ((cluster, node), outcome) in &summary.nodes {
-        let end =
-            |step, cordoned| End { cluster, node, step, cordoned, simulated: summary.sandboxes.contains(cluster) };
+        let end = |step, cordoned| End {
+            cluster,
+            node,
+            step,
+            cordoned,
+            simulated: summary.sandboxes.contains(cluster),
+            rehearsed: summary.rehearsed,
+        };
         match outcome {
             NodeOutcome::Done => done += 1,
             NodeOutcome::Failed { step, failure, uncordon, cordoned } => {
@@ -152,6 +158,7 @@ struct End<'a> {
     step: &'a StepId,
     cordoned: bool,
     simulated: bool,
+    rehearsed: bool,
 }
 
 impl End<'_> {
@@ -186,7 +193,10 @@ impl End<'_> {
     }
 
     fn left(&self, out: &mut String, styles: &Styles) {
-        if self.cordoned {
+        if self.rehearsed {
+            let left = if self.cordoned { "would be left cordoned" } else { "would not be left cordoned" };
+            line(out, &format!("      {left}"));
+        } else if self.cordoned {
             line(out, "      left cordoned by this run");
             let free = words::free_of(self.cluster, self.simulated, self.node);
             let lead = styles.advice.paint(&format!("to free it, in {}:", self.cluster));

@@ -237,6 +237,8 @@ pub struct Summary {
     pub nodes: BTreeMap<(ClusterName, NodeName), NodeOutcome>,
     /// The clusters that are simulated, which kubectl cannot reach.
     pub sandboxes: BTreeSet<ClusterName>,
+    /// Whether it was only rehearsed: then nothing was left, and nobody has to free anything.
+    pub rehearsed: bool,
     /// Whether the run was interrupted.
     pub interrupted: bool,
     /// How long it took.

@@ -27,13 +27,13 @@ pub fn status<'s>(
             let Some(mark) = mark_of(node) else { continue };
             marked(&mut page, &words, node, mark);
             if let Some(pod) = pods.iter().position(|pod| is_of(pod, node, &mark.run)).map(|at| pods.remove(at)) {
-                page.particular(Symbol::Note, &format!("its reboot pod {}", pod_state(pod)));
+                page.particular(Symbol::Note, &format!("its reboot pod {}", pod_state(pod, Some(mark))));
             }
             next.extend(what_next(config, snapshot, now, node, mark));
         }
         for pod in pods {
             let node = pod.node.as_ref().map(ToString::to_string).unwrap_or_default();
-            page.note(&format!("reboot pod {} on node {node} {}", pod.key.name, pod_state(pod)));
+            page.note(&format!("reboot pod {} on node {node} {}", pod.key.name, pod_state(pod, None)));
             if let Some(run) = pod.reboots_for().filter(|run| !snapshot.may_be_live(run, now)) {
                 next.insert(format!("haulout status abandon {run} removes what that run has left"));
             }
@@ -64,9 +64,12 @@ fn is_of(pod: &Pod, node: &Node, run: &RunId) -> bool {
     pod.node.as_ref() == Some(&node.name) && pod.reboots_for().as_ref() == Some(run)
 }
 
-fn pod_state(pod: &Pod) -> &'static str {
+fn pod_state(pod: &Pod, mark: Option<&Mark>) -> &'static str {
     if pod.status.is_finished() {
         "has ended"
+    } else if mark.is_some_and(Mark::is_requested) {
+        // Whether it is Ready says nothing any more: it may have fired, and its node be down.
+        "was told to reboot it"
     } else if pod.status.terminating {
         "is being removed"
     } else if pod.status.ready {
@@ -82,7 +85,8 @@ fn lock(words: &Words<'_>, snapshot: &Snapshot) -> String {
         None => "lock: free".to_owned(),
         Some(lock @ HeldLock { holder, renewed_at, .. }) => {
             let ago = duration(words.ago(*renewed_at));
-            let state = if lock.is_live(words.now) { "alive" } else { "silent, and so most likely dead" };
+            let state =
+                if lock.is_live(words.now) { "which seems to be alive" } else { "silent, and so most likely dead" };
             format!("lock: held by run {}, {state}; last renewed {ago} ago", foreign(holder))
         }
     }
@@ -113,7 +117,10 @@ fn what_next(config: &Foreign, snapshot: &Snapshot, now: Timestamp, node: &Node,
     Some(if snapshot.has_gap(GapSubject::Lock) {
         "close the gap: without the lock nobody can say which run is alive".to_owned()
     } else if snapshot.may_be_live(run, now) {
-        format!("wait for run {run}; if its process is dead, its lock lapses")
+        format!(
+            "wait for run {run}; if its process is dead, haulout apply --resume goes on with it at once on the machine \
+             that it ran on, and anybody once its lock has lapsed"
+        )
     } else if matches!(node.cordon, Some(Cordon::Foreign { .. })) {
         format!("ask who cordoned {}; haulout takes no cordon off that is not its own", node.name)
     } else if mark.config != *config {

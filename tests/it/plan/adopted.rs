@@ -315,8 +315,11 @@ fn status_says_how_each_run_stands_and_what_to_do_next() {
     );
     scene.lock = Some(lock("run-1", 5));
     let text = say(&scene);
-    assert!(text.contains("lock: held by run run-1, alive; last renewed 5s ago"), "{text}");
-    assert!(text.ends_with("next: wait for run run-1; if its process is dead, its lock lapses\n"), "{text}");
+    assert!(text.contains("lock: held by run run-1, which seems to be alive; last renewed 5s ago"), "{text}");
+    assert!(
+        text.contains("next: wait for run run-1; if its process is dead, haulout apply --resume goes on"),
+        "{text}"
+    );
     scene.lock = Some(lock("run-1", 300));
     assert!(say(&scene).contains("silent, and so most likely dead"));
 }

@@ -30,7 +30,12 @@ pub(super) fn reach(version: &Result<Foreign, ReadError>, access: Option<&Access
         findings.push(Finding::new(Standing::Ok, "TLS", "none: the cluster is simulated in this process"));
         return findings;
     };
+    // Of a server that nobody reached, nothing was proved; only what needs no server is judged then.
+    let reached = version.as_ref().err().is_none_or(|error| error.status.is_some());
     findings.push(match access.proof {
+        ServerProof::OwnAuthority | ServerProof::SystemAuthorities if !reached => {
+            Finding::new(Standing::NotLooked, "TLS", "not looked at, because the API server does not answer")
+        }
         ServerProof::OwnAuthority => {
             Finding::new(Standing::Ok, "TLS", "the kubeconfig's own authority proves the server")
         }
@@ -85,11 +90,21 @@ pub(super) fn clock(read: &Result<Option<ClockRead>, ReadError>) -> Finding {
 
 /// When credentials end. `needed` is how long the longest outage of one node may take: a run whose credentials end in
 /// the middle of one leaves a node cordoned.
-pub(super) fn credentials(reads: &[CredentialRead], now: Timestamp, needed: Duration) -> Vec<Finding> {
+/// `refused` where the API server does not accept them, whatever they say of themselves.
+pub(super) fn credentials(reads: &[CredentialRead], now: Timestamp, needed: Duration, refused: bool) -> Vec<Finding> {
     if reads.is_empty() {
         return vec![Finding::new(Standing::Ok, "credentials", "the kubeconfig has none for this context")];
     }
-    reads.iter().map(|read| credential(read, now, needed)).collect()
+    let judged = reads.iter().map(|read| credential(read, now, needed));
+    judged
+        .map(|finding| match finding.standing {
+            Standing::Ok if refused => {
+                let says = format!("{}; the API server does not accept it", finding.says);
+                Finding::new(Standing::Problem, "credentials", says).advise("log in again, or fetch a new kubeconfig")
+            }
+            Standing::Ok | Standing::Problem | Standing::NotLooked => finding,
+        })
+        .collect()
 }
 
 fn credential(read: &CredentialRead, now: Timestamp, needed: Duration) -> Finding {
@@ -327,7 +342,7 @@ mod tests {
     fn credentials_must_outlast_one_node() {
         let needed = Duration::from_secs(1500);
         let judged = |credential: Credential, ends| {
-            credentials(&[CredentialRead { credential, ends, unreadable: None }], at(0), needed).remove(0)
+            credentials(&[CredentialRead { credential, ends, unreadable: None }], at(0), needed, false).remove(0)
         };
         assert_eq!(judged(Credential::ClientCertificate, Some(at(1501))).standing, Standing::Ok);
         assert_eq!(judged(Credential::ClientCertificate, Some(at(1500))).standing, Standing::Problem);
@@ -343,7 +358,24 @@ mod tests {
             ends: None,
             unreadable: Some(Foreign::new("not PEM")),
         };
-        assert_eq!(credentials(&[unreadable], at(0), needed)[0].standing, Standing::Problem);
+        assert_eq!(credentials(&[unreadable], at(0), needed, false)[0].standing, Standing::Problem);
+    }
+
+    #[test]
+    fn what_the_api_server_does_not_accept_is_not_well() {
+        let read = CredentialRead { credential: Credential::Token, ends: None, unreadable: None };
+        let judged = credentials(&[read], at(0), Duration::ZERO, true).remove(0);
+        assert_eq!(judged.standing, Standing::Problem);
+        assert!(judged.says.contains("does not accept it"), "{}", judged.says);
+    }
+
+    #[test]
+    fn of_a_server_that_nobody_reached_nothing_is_proved() {
+        let access = AccessRead { proof: ServerProof::OwnAuthority, authority_ends: None, credentials: Vec::new() };
+        let unreached = ReadError { status: None, ..error(500) };
+        let findings = reach(&Err(unreached), Some(&access), at(0));
+        assert_eq!(findings[1].standing, Standing::NotLooked);
+        assert_eq!(reach(&Err(error(401)), Some(&access), at(0))[1].standing, Standing::Ok);
     }
 
     #[test]

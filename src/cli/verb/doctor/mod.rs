@@ -122,7 +122,8 @@ async fn look(connection: &Connection, config: &Cluster, wants: &Wants, findings
         findings.push(judge::clock(&times));
     }
     if let Some(access) = &access {
-        findings.extend(judge::credentials(&access.credentials, now, wants.outage));
+        let refused = version.as_ref().is_err_and(|error| error.status == Some(401));
+        findings.extend(judge::credentials(&access.credentials, now, wants.outage, refused));
     }
     if !answers {
         let says = "not looked at, because the API server does not answer as it should";
