@@ -180,7 +180,7 @@ impl Output {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::fs::File;
 
@@ -193,6 +193,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "only Linux has a device that is always full")]
     fn a_terminal_that_is_gone_takes_no_run_with_it() {
         assert!(gone().write_line("x").is_err());
         let all = indicatif::MultiProgress::with_draw_target(draw_on(gone()));
