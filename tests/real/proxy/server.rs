@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -115,7 +115,6 @@ struct Inner {
     faults: AtomicUsize,
     /// Nobody is reachable: what is open is closed, and what is new is closed at once.
     away: watch::Sender<bool>,
-    refuses: AtomicBool,
     upstream: kube::Client,
 }
 
@@ -131,20 +130,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
+    /// Requests keep whatever token they carry.
     pub(crate) fn before(
         plane: &ControlPlane,
         rule: impl FnMut(&Asked) -> Fate + Send + 'static,
     ) -> Result<Self, Failed> {
-        Self::for_kubeconfig(plane, &plane.kubeconfig, rule)
-    }
-
-    /// The same for another identity's kubeconfig; requests keep whatever token they carry.
-    pub(crate) fn for_kubeconfig(
-        plane: &ControlPlane,
-        kubeconfig: &std::path::Path,
-        rule: impl FnMut(&Asked) -> Fate + Send + 'static,
-    ) -> Result<Self, Failed> {
-        let text = std::fs::read_to_string(kubeconfig)?;
+        let text = std::fs::read_to_string(&plane.kubeconfig)?;
         let mut file: Value = serde_saphyr::from_str(&text)?;
         let cluster = &mut file["clusters"][0]["cluster"];
         let server = cluster["server"].as_str().ok_or("no server")?.to_owned();
@@ -182,7 +173,6 @@ impl Proxy {
             first: Mutex::default(),
             faults: AtomicUsize::new(0),
             away: watch::Sender::new(false),
-            refuses: AtomicBool::new(false),
             upstream,
         });
         runtime.spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&inner)));
@@ -191,7 +181,6 @@ impl Proxy {
 
     /// From now on nobody is there, or somebody is again.
     pub(crate) fn set_away(&self, away: bool) {
-        self.inner.refuses.store(away, Ordering::SeqCst);
         self.inner.away.send_replace(away);
     }
 
@@ -217,7 +206,7 @@ fn pem_to_der(pem: &[u8]) -> Result<Vec<Vec<u8>>, Failed> {
 async fn accept(listener: TcpListener, tls: TlsAcceptor, inner: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        if inner.refuses.load(Ordering::SeqCst) {
+        if *inner.away.borrow() {
             continue;
         }
         let _ = stream.set_nodelay(true);
