@@ -126,8 +126,17 @@ pub(crate) fn two_nodes(pods: u32) -> Result<(ControlPlane, PathBuf), Failed> {
     Ok((plane, config))
 }
 
-/// Waits until the first run has brought the node to a phase, and kills it.
-fn kill_at(plane: &ControlPlane, child: Child, node: &str, wanted: &[&str]) -> Result<(), Failed> {
+/// A run that is killed once it has brought the node to a phase. What stops and boots slowly leaves time to see it.
+fn killed_at(
+    plane: &ControlPlane,
+    machine: &Machine<'_>,
+    config: &str,
+    node: &str,
+    wanted: &[&str],
+) -> Result<(), Failed> {
+    let slow = ["sim.haulout.dev/stops-after=4s", "sim.haulout.dev/reboot-takes=6s"];
+    plane.kubectl(&[&["annotate", "node", node, "--overwrite"], &slow[..]].concat())?;
+    let child = machine.spawn(&["apply", config, "--auto-approve"])?;
     plane.until("the node marked", Duration::from_secs(60), |plane| {
         Ok(phase(plane, node)?.is_some_and(|phase| wanted.contains(&phase.as_str())))
     })?;
@@ -161,8 +170,7 @@ pub(crate) fn another_machine_finishes_what_a_killed_run_began() -> Result<(), F
     let config = path(&config)?;
     let before = boot(&plane.get(&["node", "node-a"])?);
     let first = Machine::new(&plane, "first");
-    let child = first.spawn(&["apply", config, "--auto-approve"])?;
-    kill_at(&plane, child, "node-a", &["cordoned", "armed", "drained"])?;
+    killed_at(&plane, &first, config, "node-a", &["cordoned", "armed", "drained"])?;
 
     // While its lock is live, nobody touches what it has marked.
     let second = Machine::new(&plane, "second");
@@ -202,8 +210,7 @@ pub(crate) fn a_killed_run_is_resumed_under_its_own_id() -> Result<(), Failed> {
         let before = boot(&plane.get(&["node", "node-a"])?);
         let machine = Machine::new(&plane, "one");
         let watcher = Watcher::start(&plane)?;
-        let child = machine.spawn(&["apply", config, "--auto-approve"])?;
-        kill_at(&plane, child, "node-a", phases)?;
+        killed_at(&plane, &machine, config, "node-a", phases)?;
         let folder = machine.runs().pop().ok_or("no run")?;
         // Torn at some byte of its last line, as by a machine that lost its power.
         let segment = folder.join("0001.jsonl");
@@ -236,8 +243,7 @@ pub(crate) fn a_dead_run_is_given_up() -> Result<(), Failed> {
     let config = path(&config)?;
     let before = boot(&plane.get(&["node", "node-a"])?);
     let first = Machine::new(&plane, "first");
-    let child = first.spawn(&["apply", config, "--auto-approve"])?;
-    kill_at(&plane, child, "node-a", &["armed", "drained"])?;
+    killed_at(&plane, &first, config, "node-a", &["armed", "drained"])?;
     let run = first.runs().pop().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).ok_or("no run")?;
     let second = Machine::new(&plane, "second");
     let limit = Duration::from_secs(150);
@@ -270,10 +276,7 @@ pub(crate) fn a_reboot_that_will_not_come_is_proved_before_another() -> Result<(
     let before = boot(&plane.get(&["node", "node-a"])?);
     let watcher = Watcher::start(&plane)?;
     let first = Machine::new(&plane, "first");
-    // What stops slowly leaves time to kill the run before it asks for the reboot.
-    plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/stops-after=4s"])?;
-    let child = first.spawn(&["apply", config, "--auto-approve"])?;
-    kill_at(&plane, child, "node-a", &["armed", "drained"])?;
+    killed_at(&plane, &first, config, "node-a", &["armed", "drained"])?;
     // As if the run had asked, and the pod had gone without doing it.
     plane.kubectl(&["delete", "pods", "-n", "haulout-system", "--all", "--wait"])?;
     plane.kubectl(&["annotate", "node", "node-a", "haulout.dev/phase=reboot", "--overwrite"])?;
@@ -349,8 +352,7 @@ pub(crate) fn a_dead_run_whose_reboot_is_pending_is_given_up_as_far_as_it_can_be
     // It goes down and comes back, but it has not booted.
     plane.kubectl(&["annotate", "node", "node-a", "sim.haulout.dev/keeps-boot-id=true"])?;
     let first = Machine::new(&plane, "first");
-    let child = first.spawn(&["apply", config, "--auto-approve"])?;
-    kill_at(&plane, child, "node-a", &["reboot"])?;
+    killed_at(&plane, &first, config, "node-a", &["reboot"])?;
     let run = first.runs().pop().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).ok_or("no run")?;
     let second = Machine::new(&plane, "second");
     let limit = Duration::from_secs(200);

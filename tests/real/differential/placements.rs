@@ -98,6 +98,8 @@ impl<'a> Scene<'a> {
             pod["metadata"]["labels"][key] = value.clone();
         }
         pod["spec"]["nodeName"] = self.name(on).into();
+        // What a taint expels would end on the twin, and never on the other side, whose nodes have no kubelets.
+        pod["spec"]["tolerations"] = json!([{ "operator": "Exists", "effect": "NoExecute" }]);
         for (key, value) in spec.as_object().into_iter().flatten() {
             pod["spec"][key] = value.clone();
         }
