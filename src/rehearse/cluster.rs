@@ -4,13 +4,14 @@
 //! name with as many replicas as there are pods. What pods ask of their node beyond that (resources, affinities) is not
 //! in a snapshot, so that every node with room for one more pod takes any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
 
 use crate::model::*;
 use crate::provider::kubernetes::{encode_cordon, encode_last_reboot};
+use crate::twin::json::{Map, Value, json};
 use crate::twin::{Delays, Kind, World};
 
 /// How long a pod takes to be Ready, and to end: what is usual for services; a snapshot does not tell.
@@ -62,9 +63,12 @@ pub(super) fn build(snapshot: &Snapshot, wishes: &Wishes, began: Timestamp) -> W
     for (uid, owner) in &owners {
         world.place(owner.kind, owner.object(uid));
     }
+    // Pods of one shape share what they are made of.
+    let mut shapes: HashMap<*const PodShape, Made> = HashMap::new();
     for pod in &snapshot.pods {
         let held = wishes.held.contains(&pod.key);
-        world.place(Kind::Pod, self::pod(pod, &owners, held, now));
+        let made = shapes.entry(Arc::as_ptr(&pod.shape)).or_insert_with(|| Made::new(&pod.shape, &owners));
+        world.place(Kind::Pod, self::pod(pod, made, held, now));
     }
     for budget in snapshot.budgets.iter() {
         world.place(Kind::PodDisruptionBudget, self::budget(budget));
@@ -73,7 +77,7 @@ pub(super) fn build(snapshot: &Snapshot, wishes: &Wishes, began: Timestamp) -> W
     world
 }
 
-fn pairs(labels: &Labels) -> Map<String, Value> {
+fn pairs(labels: &Labels) -> Map {
     labels.iter().map(|(key, value)| (key.to_string(), json!(**value))).collect()
 }
 
@@ -133,8 +137,7 @@ fn node(node: &Node, wishes: &Wishes, daemons: &[&Uid]) -> Value {
         Readiness::NotReady => "False",
         Readiness::Unknown => "Unknown",
     };
-    let allocatable: Map<String, Value> =
-        node.allocatable.iter().map(|(key, value)| (key.to_string(), json!(**value))).collect();
+    let allocatable: Map = node.allocatable.iter().map(|(key, value)| (key.to_string(), json!(**value))).collect();
     let mut object = json!({
         "metadata": { "name": node.name.as_str(), "uid": node.uid.as_str(), "labels": labels, "annotations": annotations },
         "spec": { "taints": taints },
@@ -144,7 +147,7 @@ fn node(node: &Node, wishes: &Wishes, daemons: &[&Uid]) -> Value {
         },
     });
     if !allocatable.is_empty() {
-        object["status"]["allocatable"] = Value::Object(allocatable);
+        object["status"]["allocatable"] = allocatable.into();
     }
     if let Some(boot_id) = &node.boot_id {
         object["status"]["nodeInfo"]["bootID"] = json!(boot_id.as_str());
@@ -172,7 +175,7 @@ struct Maker {
     namespace: Namespace,
     name: String,
     replicas: i64,
-    shape: std::sync::Arc<PodShape>,
+    shape: Arc<PodShape>,
     /// The nodes that have a pod of a DaemonSet.
     nodes: BTreeSet<NodeName>,
 }
@@ -185,7 +188,7 @@ impl Maker {
         }
         let mut spec = spec(&self.shape);
         if self.kind == Kind::DaemonSet {
-            spec["nodeSelector"] = json!({ daemon_label(uid): "" });
+            spec["nodeSelector"] = Map::from_iter([(daemon_label(uid), json!(""))]).into();
         }
         if self.kind == Kind::Job {
             spec["restartPolicy"] = json!("Never");
@@ -225,7 +228,7 @@ fn owners(snapshot: &Snapshot) -> BTreeMap<Uid, Maker> {
             namespace: pod.key.namespace.clone(),
             name: owner.name.to_string(),
             replicas: 0,
-            shape: std::sync::Arc::clone(&pod.shape),
+            shape: Arc::clone(&pod.shape),
             nodes: BTreeSet::new(),
         });
         match kind {
@@ -263,24 +266,41 @@ fn spec(shape: &PodShape) -> Value {
     spec
 }
 
-fn pod(pod: &Pod, owners: &BTreeMap<Uid, Maker>, held: bool, now: Timestamp) -> Value {
+/// What pods of one shape have in common.
+struct Made {
+    labels: Value,
+    /// Null where nobody makes the pod anew: an owner that is gone is left as it is.
+    owners: Value,
+    spec: Value,
+}
+
+impl Made {
+    fn new(shape: &PodShape, owners: &BTreeMap<Uid, Maker>) -> Self {
+        let mut references = Value::Null;
+        if let Some(owner) = &shape.owner {
+            let made = owners.get(&owner.uid);
+            let (api, kind) = match made {
+                Some(maker) if !shape.mirror => (maker.kind.api_version(), maker.kind.name().to_owned()),
+                _ => (owner.api_version.to_string(), owner.kind.to_string()),
+            };
+            if made.is_some() || shape.mirror {
+                references = json!([{
+                    "apiVersion": api, "kind": kind, "name": *owner.name, "uid": owner.uid.as_str(), "controller": true,
+                }]);
+            }
+        }
+        Self { labels: pairs(&shape.labels).into(), owners: references, spec: spec(shape) }
+    }
+}
+
+fn pod(pod: &Pod, made: &Made, held: bool, now: Timestamp) -> Value {
     let shape = &pod.shape;
     let mut metadata = json!({
         "name": pod.key.name.as_str(), "namespace": pod.key.namespace.as_str(), "uid": pod.uid.as_str(),
-        "labels": pairs(&shape.labels),
+        "labels": made.labels,
     });
-    if let Some(owner) = &shape.owner {
-        // An owner that is gone is left as it is: nobody makes the pod anew.
-        let made = owners.get(&owner.uid);
-        let (api, kind) = match made {
-            Some(maker) if !shape.mirror => (maker.kind.api_version(), maker.kind.name().to_owned()),
-            _ => (owner.api_version.to_string(), owner.kind.to_string()),
-        };
-        if made.is_some() || shape.mirror {
-            metadata["ownerReferences"] = json!([{
-                "apiVersion": api, "kind": kind, "name": *owner.name, "uid": owner.uid.as_str(), "controller": true,
-            }]);
-        }
+    if !made.owners.is_null() {
+        metadata["ownerReferences"] = made.owners.clone();
     }
     if shape.mirror {
         metadata["annotations"] = json!({ "kubernetes.io/config.mirror": "rehearsal" });
@@ -296,7 +316,7 @@ fn pod(pod: &Pod, owners: &BTreeMap<Uid, Maker>, held: bool, now: Timestamp) -> 
         metadata["deletionTimestamp"] = json!(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         metadata["deletionGracePeriodSeconds"] = json!(shape.grace_seconds);
     }
-    let mut spec = spec(shape);
+    let mut spec = made.spec.clone();
     if let Some(node) = &pod.node {
         spec["nodeName"] = json!(node.as_str());
     }

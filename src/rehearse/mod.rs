@@ -8,8 +8,6 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::apply::{self, Access, ApplyError, Interrupt, Renew};
 use crate::journal::{Journal, Sink};
 use crate::model::{
@@ -19,6 +17,7 @@ use crate::model::{
 use crate::plan::{Action, ClusterPlan, Outage, Plan};
 use crate::provider::clock::{self, Simulated};
 use crate::run::{Endured, Event, Low, Rehearsal, Suffered, Summary};
+use crate::twin::json::Value;
 use crate::twin::{Kind, Port, Seen};
 
 pub use fault::{FAULTS, Fault, InvalidFault};

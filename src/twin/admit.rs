@@ -1,8 +1,7 @@
 //! What creation checks and fills in.
 
-use serde_json::{Value, json};
-
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::{Key, Kind};
 use super::object::{Look, key_of, list, set, stamp, unset, without_nulls};
 use super::view;
@@ -123,12 +122,17 @@ impl World {
                     ("kubernetes.io/os", "linux"),
                     ("kubernetes.io/arch", "amd64"),
                 ] {
-                    labels.entry(key).or_insert_with(|| value.into());
+                    if !labels.contains_key(key) {
+                        labels.insert(key, value.into());
+                    }
                 }
                 // The names that these labels had once are kept up by a controller; pods still ask for them.
                 for name in ["os", "arch"] {
-                    if let Some(value) = labels.get(&format!("kubernetes.io/{name}")).cloned() {
-                        labels.entry(format!("beta.kubernetes.io/{name}")).or_insert(value);
+                    let before = format!("beta.kubernetes.io/{name}");
+                    if let Some(value) = labels.get(&format!("kubernetes.io/{name}")).cloned()
+                        && !labels.contains_key(&before)
+                    {
+                        labels.insert(before, value);
                     }
                 }
             }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::admit::drop_false_cordon;
 use super::deletion::has_finalizers;
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::{Key, Kind};
 use super::object::{Look, set, unset, without_nulls};
 use super::ownership::{Writer, record};
@@ -282,7 +282,7 @@ impl World {
                 if owners.is_empty() {
                     unset(object, "/metadata/ownerReferences");
                 } else {
-                    set(object, "/metadata/ownerReferences", Value::Array(owners));
+                    set(object, "/metadata/ownerReferences", owners);
                 }
             });
         }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::actor::{Actor, is_reboot, member, sim};
 use super::index::claims;
+use super::json::Text;
+use super::json::Value;
 use super::kind::{Key, Kind};
-use super::object::Look;
+use super::object::{Look, PodFacts};
 use super::view;
 use super::world::World;
 use crate::model::Budget;
@@ -110,12 +110,18 @@ impl World {
         let name = &key.name;
         self.work.machines.mark(name.clone());
         self.work.nodes.mark(name.clone());
-        self.work.placing = true;
-        self.site.nodes.insert(name.clone());
         fn offers(node: &Value) -> [&Value; 4] {
             ["/metadata/uid", "/metadata/labels", "/spec/taints", "/spec/unschedulable"].map(|part| node.at(part))
         }
-        if before.map(offers) != after.map(offers) {
+        fn room(node: &Value) -> &Value {
+            node.at("/status/allocatable")
+        }
+        let offered = before.map(offers) != after.map(offers);
+        if offered || before.map(room) != after.map(room) {
+            self.work.placing = true;
+            self.site.nodes.insert(name.clone());
+        }
+        if offered {
             self.work.daemon_nodes.insert(name.clone());
         }
         // What pods take from their node.
@@ -135,12 +141,15 @@ impl World {
     }
 
     fn pod_changed(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
-        let (was_on, is_on) = (before.map(node_of).unwrap_or_default(), after.map(node_of).unwrap_or_default());
-        fn seen(pod: &Value) -> ([&Value; 4], bool, bool) {
-            let parts = ["/metadata/uid", "/metadata/labels", "/metadata/ownerReferences", "/spec"];
-            (parts.map(|part| pod.at(part)), pod.is_terminating(), pod.is_finished())
+        let (was, is) = (before.map(PodFacts::of), after.map(PodFacts::of));
+        let node = |facts: Option<PodFacts<'_>>| facts.map_or_else(Text::default, |facts| facts.node().into());
+        let same_spec = was.map(|was| was.spec) == is.map(|is| is.spec);
+        let is_on = node(is);
+        let was_on = if same_spec { is_on.clone() } else { node(was) };
+        fn seen<'a>(pod: PodFacts<'a>) -> (&'a str, [&'a Value; 2], bool, bool) {
+            (pod.uid, [pod.labels, pod.owners], pod.terminating, pod.is_finished())
         }
-        if before.map(seen) != after.map(seen) {
+        if !same_spec || was.map(seen) != is.map(seen) {
             self.site.pods.insert(key.clone());
         }
         if after.is_some() {
@@ -149,40 +158,42 @@ impl World {
             } else {
                 self.work.pods.mark(key.clone());
                 if was_on != is_on {
-                    self.work.nodes.mark(is_on.to_owned());
-                    if self.store.get(&Key::cluster(Kind::Node, is_on)).is_none() {
+                    self.work.nodes.mark(is_on.clone());
+                    if self.store.get(&Key::cluster(Kind::Node, &is_on)).is_none() {
                         self.work.garbage.mark(key.clone());
                     }
                 }
             }
         }
-        for (pod, on) in [(before, was_on), (after, is_on)] {
+        for (pod, on) in [(before, &was_on), (after, &is_on)] {
             if pod.is_some_and(is_reboot) && !on.is_empty() {
-                self.work.machines.mark(on.to_owned());
+                self.work.machines.mark(on.clone());
             }
         }
-        if let Some(before) = before {
-            let replaced = after.is_none_or(|after| after.uid() != before.uid());
-            if replaced && let Some(machine) = self.machines.get_mut(was_on) {
-                machine.forget(before.uid());
+        if let Some(was) = was {
+            let replaced = is.is_none_or(|is| is.uid != was.uid);
+            if replaced && let Some(machine) = self.machines.get_mut(&was_on) {
+                machine.forget(was.uid);
             }
             // Room has come free, or others see other neighbours.
-            self.work.placing |= after.is_none_or(|after| {
-                after.is_finished()
-                    || after.is_terminating() != before.is_terminating()
-                    || after.at("/metadata/labels") != before.at("/metadata/labels")
-            });
+            self.work.placing |=
+                is.is_none_or(|is| is.is_finished() || is.terminating != was.terminating || is.labels != was.labels);
         }
         if [before, after].into_iter().flatten().any(claims) {
             self.work.volumes = true;
         }
-        self.pod_counted(key, before, after);
-        for pod in [before, after].into_iter().flatten() {
+        self.pod_counted(key, was, (after, is));
+        // What its owner does not count is nothing to it.
+        fn owned<'a>(pod: PodFacts<'a>) -> (&'a str, &'a Value, &'a str, bool, bool) {
+            (pod.uid, pod.owners, pod.phase, pod.terminating, pod.ready)
+        }
+        let counted = !same_spec || was.map(owned) != is.map(owned);
+        for pod in [before, after].into_iter().flatten().filter(|_| counted) {
             let Some(owner) = pod.controller() else { continue };
             let Some(kind) = Kind::of_object(owner.text("/apiVersion"), owner.text("/kind")) else { continue };
             let owner = Key::new(kind, &key.namespace, owner.text("/name"));
             if kind == Kind::DaemonSet {
-                self.work.daemon_pods.insert((owner, super::actor::daemon_node(pod).to_owned()));
+                self.work.daemon_pods.insert((owner, super::actor::daemon_node(pod).into()));
             } else {
                 self.work.workloads.mark(owner);
             }
@@ -199,15 +210,17 @@ impl World {
     }
 
     /// Keeps the budgets' members, and marks the budgets whose count it may change.
-    fn pod_counted(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
-        fn counts(pod: &Value) -> (&str, bool, bool, &Value) {
-            (pod.uid(), pod.is_true("Ready"), pod.is_terminating(), pod.at("/metadata/ownerReferences"))
+    fn pod_counted(
+        &mut self,
+        key: &Key,
+        was: Option<PodFacts<'_>>,
+        (after, is): (Option<&Value>, Option<PodFacts<'_>>),
+    ) {
+        fn counts<'a>(pod: PodFacts<'a>) -> (&'a str, bool, bool, &'a Value) {
+            (pod.uid, pod.ready, pod.terminating, pod.owners)
         }
-        fn labels(pod: &Value) -> &Value {
-            pod.at("/metadata/labels")
-        }
-        let relabelled = before.map(labels) != after.map(labels);
-        let recounted = before.map(counts) != after.map(counts);
+        let relabelled = was.map(|was| was.labels) != is.map(|is| is.labels);
+        let recounted = was.map(counts) != is.map(counts);
         if !relabelled && !recounted {
             return;
         }
@@ -340,8 +353,4 @@ impl World {
         }
         self.restless = restless;
     }
-}
-
-fn node_of(pod: &Value) -> &str {
-    pod.text("/spec/nodeName")
 }

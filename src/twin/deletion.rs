@@ -1,8 +1,8 @@
 //! How objects go: pods after a grace period, others at once, all of them only when no finalizer holds them.
 
 use jiff::SignedDuration;
-use serde_json::Value;
 
+use super::json::Value;
 use super::kind::{Key, Kind};
 use super::object::{Condition, Look, set, set_condition, stamp};
 use super::world::World;

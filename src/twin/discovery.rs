@@ -1,7 +1,6 @@
 //! What the API says of itself: its version, its groups and resources, and just enough of its schema for `kubectl apply`.
 
-use serde_json::{Map, Value, json};
-
+use super::json::{Map, Value, json};
 use super::kind::Kind;
 use super::object::set;
 
@@ -163,7 +162,7 @@ fn described(kind: Kind) -> Value {
     }
     names(kind, &mut object);
     if !parts.is_empty() {
-        set(&mut object, "/subresources", Value::Array(parts));
+        set(&mut object, "/subresources", parts);
     }
     object
 }
@@ -211,7 +210,7 @@ fn prefix(group: &str, version: &str) -> String {
 
 /// `/openapi/v3`: where the schema of each group is.
 pub(super) fn schemas() -> Value {
-    let paths: Map<String, Value> = groups_and_versions()
+    let paths: Map = groups_and_versions()
         .into_iter()
         .map(|(group, version)| {
             let prefix = prefix(group, version);

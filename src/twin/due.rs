@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::json::Text;
 use super::kind::Key;
 
 /// What one actor has to look at: because it changed, or because its time has come.
@@ -95,7 +96,7 @@ impl<T: Ord + Clone> Due<T> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Work {
     /// Kubelets: machines by their node's name.
-    pub(super) machines: Due<String>,
+    pub(super) machines: Due<Text>,
     /// Kubelets: pods.
     pub(super) pods: Due<Key>,
     /// The disruption controller: budgets.
@@ -103,16 +104,16 @@ pub(super) struct Work {
     /// The scheduler: whether something changed that could let a pod be placed.
     pub(super) placing: bool,
     /// The node lifecycle controller: nodes by name.
-    pub(super) nodes: Due<String>,
+    pub(super) nodes: Due<Text>,
     /// The controllers of workloads: their objects.
     pub(super) workloads: Due<Key>,
     /// The DaemonSet controller: nodes on which every DaemonSet, or one of them, has to be looked at.
-    pub(super) daemon_nodes: BTreeSet<String>,
-    pub(super) daemon_pods: BTreeSet<(Key, String)>,
+    pub(super) daemon_nodes: BTreeSet<Text>,
+    pub(super) daemon_pods: BTreeSet<(Key, Text)>,
     /// The attacher: whether something changed that concerns volumes.
     pub(super) volumes: bool,
     /// The collector: objects that may be garbage.
     pub(super) garbage: Due<Key>,
     /// The collector: namespaces that are being deleted.
-    pub(super) leaving: BTreeSet<String>,
+    pub(super) leaving: BTreeSet<Text>,
 }

@@ -1,9 +1,8 @@
 //! The eviction subresource.
 
-use serde_json::{Value, json};
-
 use super::api::broken_precondition;
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::{Key, Kind};
 use super::object::{Look, map, place, set, stamp};
 use super::request::{Request, Response, Validation};

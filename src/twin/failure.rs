@@ -1,7 +1,6 @@
 //! What the API says when it does not do as asked.
 
-use serde_json::{Value, json};
-
+use super::json::{Map, Value, json};
 use super::kind::Kind;
 use super::object::set;
 use crate::rules::eviction::{self, About};
@@ -139,7 +138,7 @@ impl Failure {
         if let Some(seconds) = answer.retry_after {
             set(&mut details, "/retryAfterSeconds", seconds);
         }
-        let empty = details.as_object().is_none_or(serde_json::Map::is_empty);
+        let empty = details.as_object().is_none_or(Map::is_empty);
         Self {
             code: answer.code,
             reason: answer.reason,

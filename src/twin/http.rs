@@ -18,11 +18,11 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response as HttpResponse;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::accept::{self, Form};
 use super::discovery;
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::Kind;
 use super::manifest::{DEPTH_MAX, depth, options as yaml_options};
 use super::object::{Look, set};

@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::actor::meant_node;
+use super::json::{Text, Value};
 use super::kind::{Key, Kind};
-use super::object::Look;
+use super::object::{Look, PodFacts};
 
 /// How many pods a controller has that neither have ended nor are to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,15 +20,15 @@ pub(super) struct Tally {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     /// Pods by the node that they are bound to; those that are bound to none under the empty name.
-    on: BTreeMap<String, BTreeSet<Key>>,
+    on: BTreeMap<Text, BTreeSet<Key>>,
     /// Pods that are bound to none, by the node that they were made for.
-    meant: BTreeMap<String, BTreeSet<Key>>,
+    meant: BTreeMap<Text, BTreeSet<Key>>,
     /// Objects by the UID of each of their owners.
-    owned: BTreeMap<String, BTreeSet<Key>>,
+    owned: BTreeMap<Text, BTreeSet<Key>>,
     /// By the UID of a controller: for each namespace in which it has pods, how many.
-    tallies: BTreeMap<String, Vec<(String, Tally)>>,
+    tallies: BTreeMap<Text, Vec<(Text, Tally)>>,
     /// How many objects have a UID: one, but for objects that a client gave the same.
-    uids: BTreeMap<String, u32>,
+    uids: BTreeMap<Text, u32>,
     /// Pods with volumes that are claims.
     claiming: BTreeSet<Key>,
     none: BTreeSet<Key>,
@@ -39,20 +38,20 @@ impl Index {
     /// Takes a change in.
     pub(super) fn change(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
         if key.kind == Kind::Pod {
-            fn node(pod: &Value) -> &str {
-                pod.text("/spec/nodeName")
+            let (was, is) = (before.map(PodFacts::of), after.map(PodFacts::of));
+            if was.map(|was| was.spec) != is.map(|is| is.spec) {
+                fn meant(pod: &Value) -> Option<&str> {
+                    Some(meant_node(pod)).filter(|meant| pod.text("/spec/nodeName").is_empty() && !meant.is_empty())
+                }
+                refile(&mut self.on, key, was.map(|was| was.node()), is.map(|is| is.node()));
+                refile(&mut self.meant, key, before.and_then(meant), after.and_then(meant));
+                if after.is_some_and(claims) {
+                    self.claiming.insert(key.clone());
+                } else if before.is_some() {
+                    self.claiming.remove(key);
+                }
             }
-            fn meant(pod: &Value) -> Option<&str> {
-                Some(meant_node(pod)).filter(|meant| node(pod).is_empty() && !meant.is_empty())
-            }
-            refile(&mut self.on, key, before.map(node), after.map(node));
-            refile(&mut self.meant, key, before.and_then(meant), after.and_then(meant));
-            if after.is_some_and(claims) {
-                self.claiming.insert(key.clone());
-            } else if before.is_some() {
-                self.claiming.remove(key);
-            }
-            self.tally(&key.namespace, before, after);
+            self.tally(&key.namespace, was, is);
         }
         let owners = |object: Option<&Value>| -> Vec<Value> {
             object.map(|object| object.items("/metadata/ownerReferences").to_vec()).unwrap_or_default()
@@ -64,7 +63,7 @@ impl Index {
                 forget(&mut self.owned, owner.text("/uid"), key);
             }
             for owner in owners(after) {
-                self.owned.entry(owner.text("/uid").to_owned()).or_default().insert(key.clone());
+                self.owned.entry(owner.text("/uid").into()).or_default().insert(key.clone());
             }
         }
         let (was, is) = (before.map(Look::uid), after.map(Look::uid));
@@ -78,26 +77,25 @@ impl Index {
                 }
             }
             if let Some(is) = is {
-                *self.uids.entry(is.to_owned()).or_default() += 1;
+                *self.uids.entry(is.into()).or_default() += 1;
             }
         }
     }
 
     /// Keeps the tallies.
-    fn tally(&mut self, namespace: &str, before: Option<&Value>, after: Option<&Value>) {
-        fn counts(pod: &Value) -> Option<(&str, bool)> {
-            let owner = pod.controller()?.text("/uid");
-            (!pod.is_terminating() && !pod.is_finished()).then(|| (owner, pod.is_true("Ready")))
+    fn tally(&mut self, namespace: &str, was: Option<PodFacts<'_>>, is: Option<PodFacts<'_>>) {
+        fn counts<'a>(pod: PodFacts<'a>) -> Option<(&'a str, bool)> {
+            pod.counts_for().map(|owner| (owner, pod.ready))
         }
-        let (was, is) = (before.and_then(counts), after.and_then(counts));
+        let (was, is) = (was.and_then(counts), is.and_then(counts));
         if was == is {
             return;
         }
         for (counted, more) in [(was, false), (is, true)] {
             let Some((owner, ready)) = counted else { continue };
-            let all = self.tallies.entry(owner.to_owned()).or_default();
+            let all = self.tallies.entry(owner.into()).or_default();
             let at = all.iter().position(|(known, _)| known == namespace).unwrap_or_else(|| {
-                all.push((namespace.to_owned(), Tally::default()));
+                all.push((namespace.into(), Tally::default()));
                 all.len() - 1
             });
             let tally = &mut all[at].1;
@@ -150,7 +148,7 @@ impl Index {
 }
 
 /// Files a key under another name than before.
-fn refile(map: &mut BTreeMap<String, BTreeSet<Key>>, key: &Key, was: Option<&str>, is: Option<&str>) {
+fn refile(map: &mut BTreeMap<Text, BTreeSet<Key>>, key: &Key, was: Option<&str>, is: Option<&str>) {
     if was == is {
         return;
     }
@@ -158,11 +156,11 @@ fn refile(map: &mut BTreeMap<String, BTreeSet<Key>>, key: &Key, was: Option<&str
         forget(map, was, key);
     }
     if let Some(is) = is {
-        map.entry(is.to_owned()).or_default().insert(key.clone());
+        map.entry(is.into()).or_default().insert(key.clone());
     }
 }
 
-fn forget(map: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
+fn forget(map: &mut BTreeMap<Text, BTreeSet<Key>>, name: &str, key: &Key) {
     if let Some(keys) = map.get_mut(name) {
         keys.remove(key);
         if keys.is_empty() {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::json::Text;
+
 macro_rules! kinds {
     ($($kind:ident $group:literal $version:literal $plural:literal $namespaced:literal $status:literal;)*) => {
         /// A kind of object.
@@ -99,7 +101,9 @@ impl Kind {
     /// The kind that an object names.
     #[must_use]
     pub fn of_object(api_version: &str, kind: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|known| known.name() == kind && known.api_version() == api_version)
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is = |known: &Self| known.name() == kind && known.group() == group && known.version() == version;
+        Self::ALL.iter().copied().find(is)
     }
 
     /// How error messages name the resource: plural and group.
@@ -140,15 +144,15 @@ pub struct Key {
     /// Its kind.
     pub kind: Kind,
     /// Its namespace; empty where the kind has none.
-    pub namespace: String,
+    pub namespace: Text,
     /// Its name.
-    pub name: String,
+    pub name: Text,
 }
 
 impl Key {
     /// Names an object.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { kind, namespace: namespace.into(), name: name.into() }
     }
 
     /// Names an object of a kind without namespaces.

@@ -1,9 +1,9 @@
 //! YAML files of Kubernetes objects.
 
-use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::actor::sim;
+use super::json::Value;
 use super::kind::Kind;
 use super::object::{Look, duration, set};
 use super::sandbox::SandboxError;

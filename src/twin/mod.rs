@@ -22,6 +22,7 @@ mod failure;
 mod file;
 mod http;
 mod index;
+pub mod json;
 mod kind;
 mod manifest;
 mod object;

@@ -1,7 +1,7 @@
 //! Objects as JSON, and how to read and write parts of them.
 
+use super::json::{Map, Text, Value, json};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 
 use super::kind::{Key, Kind};
 
@@ -12,7 +12,7 @@ pub(super) trait Look {
     fn number(&self, path: &str) -> Option<i64>;
     fn flag(&self, path: &str) -> bool;
     fn items(&self, path: &str) -> &[Value];
-    fn entries(&self, path: &str) -> impl Iterator<Item = (&String, &Value)>;
+    fn entries(&self, path: &str) -> impl Iterator<Item = (&Text, &Value)>;
     fn time(&self, path: &str) -> Option<Timestamp>;
 
     fn name(&self) -> &str {
@@ -57,9 +57,13 @@ pub(super) trait Look {
 
 impl Look for Value {
     fn at(&self, path: &str) -> &Value {
-        // As `Value::pointer`, without its copies: no path here has an escape in it.
+        // As `Value::pointer`, but quicker: no path here has an escape in it.
         let mut value = self;
-        for part in path.split('/').skip(1) {
+        let mut rest = path;
+        while let Some(part) = rest.strip_prefix('/') {
+            // Parts are short, and looked up again and again.
+            let end = part.bytes().position(|byte| byte == b'/').unwrap_or(part.len());
+            let (part, later) = part.split_at(end);
             let next = match value {
                 Value::Object(map) => map.get(part),
                 Value::Array(list) => part.parse::<usize>().ok().and_then(|index| list.get(index)),
@@ -69,6 +73,7 @@ impl Look for Value {
                 Some(next) => value = next,
                 None => return &Value::Null,
             }
+            rest = later;
         }
         value
     }
@@ -89,12 +94,59 @@ impl Look for Value {
         self.at(path).as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn entries(&self, path: &str) -> impl Iterator<Item = (&String, &Value)> {
+    fn entries(&self, path: &str) -> impl Iterator<Item = (&Text, &Value)> {
         self.at(path).as_object().into_iter().flatten()
     }
 
     fn time(&self, path: &str) -> Option<Timestamp> {
         self.text(path).parse().ok()
+    }
+}
+
+/// What the parts of the cluster ask of a pod again and again, looked up once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PodFacts<'a> {
+    pub(super) uid: &'a str,
+    pub(super) labels: &'a Value,
+    pub(super) owners: &'a Value,
+    pub(super) spec: &'a Value,
+    pub(super) phase: &'a str,
+    pub(super) terminating: bool,
+    pub(super) ready: bool,
+}
+
+impl<'a> PodFacts<'a> {
+    pub(super) fn of(pod: &'a Value) -> Self {
+        let (metadata, status) = (pod.at("/metadata"), pod.at("/status"));
+        let ready = |condition: &&Value| condition.text("/type") == "Ready";
+        Self {
+            uid: metadata.text("/uid"),
+            labels: metadata.at("/labels"),
+            owners: metadata.at("/ownerReferences"),
+            spec: pod.at("/spec"),
+            phase: status.text("/phase"),
+            terminating: !metadata.at("/deletionTimestamp").is_null(),
+            ready: status.items("/conditions").iter().find(ready).is_some_and(|ready| ready.text("/status") == "True"),
+        }
+    }
+
+    /// The node that it is bound to.
+    pub(super) fn node(&self) -> &'a str {
+        self.spec.text("/nodeName")
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.phase, "Succeeded" | "Failed")
+    }
+
+    /// The UID of its controller, where it counts for it: it neither has ended nor is to.
+    pub(super) fn counts_for(&self) -> Option<&'a str> {
+        if self.terminating || self.is_finished() {
+            return None;
+        }
+        let owners = self.owners.as_array()?;
+        owners.iter().find(|owner| owner.flag("/controller")).map(|owner| owner.text("/uid"))
     }
 }
 
@@ -104,40 +156,31 @@ pub(super) fn key_of(kind: Kind, object: &Value) -> Key {
 }
 
 /// A map, made where there is none.
-pub(super) fn map(value: &mut Value) -> &mut Map<String, Value> {
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    match value {
-        Value::Object(map) => map,
-        // Just made an object of it.
-        _ => unreachable!("the value is an object"),
-    }
+pub(super) fn map(value: &mut Value) -> &mut Map {
+    value.parts()
 }
 
 /// A place in an object, made where it is missing. The path's parts are separated by slashes; keys that hold slashes
 /// themselves are written with [`annotate`].
 pub(super) fn place<'a>(value: &'a mut Value, path: &str) -> &'a mut Value {
     let parts = path.split('/').filter(|part| !part.is_empty());
-    parts.fold(value, |value, part| {
-        let map = map(value);
-        if !map.contains_key(part) {
-            map.insert(part.to_owned(), Value::Null);
-        }
-        // It is there, or was just put there.
-        map.get_mut(part).unwrap_or_else(|| unreachable!("the part is there"))
-    })
+    parts.fold(value, |value, part| map(value).part(part))
 }
 
 /// Writes a part of an object.
 pub(super) fn set(value: &mut Value, path: &str, part: impl Into<Value>) {
-    *place(value, path) = part.into();
+    let part = part.into();
+    // What is not changed stays shared with its copies.
+    if part.is_null() || *value.at(path) != part {
+        *place(value, path) = part;
+    }
 }
 
 /// Takes a part out of an object.
 pub(super) fn unset(value: &mut Value, path: &str) {
     if let Some((parent, name)) = path.rsplit_once('/')
-        && let Some(Value::Object(map)) = value.pointer_mut(parent)
+        && value.at(parent).get(name).is_some()
+        && let Some(map) = value.pointer_mut(parent).and_then(Value::as_object_mut)
     {
         map.remove(name);
     }
@@ -151,7 +194,7 @@ pub(super) fn annotate(object: &mut Value, key: &str, value: Option<&str>) {
             map(annotations).insert(key.to_owned(), value.into());
         }
         None => {
-            if let Value::Object(annotations) = annotations {
+            if let Some(annotations) = annotations.as_object_mut() {
                 annotations.remove(key);
             }
         }
@@ -163,15 +206,7 @@ pub(super) fn annotate(object: &mut Value, key: &str, value: Option<&str>) {
 
 /// A list in an object, made where there is none.
 pub(super) fn list<'a>(object: &'a mut Value, path: &str) -> &'a mut Vec<Value> {
-    let value = place(object, path);
-    if !value.is_array() {
-        *value = Value::Array(Vec::new());
-    }
-    match value {
-        Value::Array(list) => list,
-        // Just made an array of it.
-        _ => unreachable!("the value is an array"),
-    }
+    place(object, path).list()
 }
 
 /// A condition to be written.
@@ -186,6 +221,9 @@ pub(super) struct Condition<'a> {
 /// spoke of them, which it does when the status changes; that it has fallen silent is said by somebody else.
 pub(super) fn set_condition(object: &mut Value, condition: &Condition<'_>, now: Timestamp) {
     let is_node = object.text("/kind") == "Node";
+    if object.condition(condition.kind).is_some_and(|known| says(known, condition, is_node)) {
+        return;
+    }
     let conditions = list(object, "/status/conditions");
     let mut new = json!({ "type": condition.kind, "status": condition.status, "lastTransitionTime": stamp(now) });
     if !condition.reason.is_empty() {
@@ -213,6 +251,20 @@ pub(super) fn set_condition(object: &mut Value, condition: &Condition<'_>, now: 
     }
 }
 
+/// Whether a condition says this already, so that writing it would change nothing.
+fn says(known: &Value, condition: &Condition<'_>, is_node: bool) -> bool {
+    let parts = 3
+        + usize::from(is_node)
+        + usize::from(!condition.reason.is_empty())
+        + usize::from(!condition.message.is_empty());
+    known.as_object().is_some_and(|known| known.len() == parts)
+        && known.text("/status") == condition.status
+        && known.text("/reason") == condition.reason
+        && known.text("/message") == condition.message
+        && !known.text("/lastTransitionTime").is_empty()
+        && (!is_node || !known.text("/lastHeartbeatTime").is_empty())
+}
+
 /// A moment as the API writes it: whole seconds.
 pub(super) fn stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -230,13 +282,22 @@ pub(super) fn hash(text: &str) -> u64 {
 
 /// Takes every `null` out, as the API does: it knows no difference between null and missing.
 pub(super) fn without_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, part| !part.is_null());
-            map.values_mut().for_each(without_nulls);
+    fn has_nulls(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.values().any(|part| part.is_null() || has_nulls(part)),
+            Value::Array(list) => list.iter().any(has_nulls),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
         }
-        Value::Array(list) => list.iter_mut().for_each(without_nulls),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    // What has none stays shared with its copies.
+    if !has_nulls(value) {
+        return;
+    }
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|_, part| !part.is_null());
+        map.values_mut().for_each(without_nulls);
+    } else if let Some(list) = value.as_array_mut() {
+        list.iter_mut().for_each(without_nulls);
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
+use super::json::{Map, Value, json};
 use super::object::{Look, list, map, stamp, unset};
 
 /// A field, by the names on the way to it.
@@ -64,8 +64,7 @@ pub(super) fn record(before: Option<&Value>, after: &mut Value, writer: &Writer<
         super::object::set(&mut entries[at], "/time", stamp(now));
         for path in &changed {
             let fields = super::object::place(&mut entries[at], "/fieldsV1");
-            path.iter()
-                .fold(fields, |fields, part| map(fields).entry(format!("f:{part}")).or_insert_with(|| json!({})));
+            map(path.iter().fold(fields, |fields, part| map(fields).part(&format!("f:{part}"))));
         }
     }
     if entries.is_empty() {
@@ -80,15 +79,15 @@ fn compare(before: &Value, after: &Value, at: &mut Path, changed: &mut BTreeSet<
     }
     match (before, after) {
         (_, Value::Object(new)) if !new.is_empty() || before.is_object() => {
-            let empty = serde_json::Map::new();
+            let empty = Map::new();
             let old = before.as_object().unwrap_or(&empty);
-            for (name, value) in new {
-                at.push(name.clone());
+            for (name, value) in new.iter() {
+                at.push(name.to_string());
                 compare(old.get(name).unwrap_or(&Value::Null), value, at, changed, gone);
                 at.pop();
             }
-            for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
-                at.push(name.clone());
+            for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(name)) {
+                at.push(name.to_string());
                 vanish(value, at, gone);
                 at.pop();
             }
@@ -103,8 +102,8 @@ fn compare(before: &Value, after: &Value, at: &mut Path, changed: &mut BTreeSet<
 fn vanish(value: &Value, at: &mut Path, gone: &mut BTreeSet<Path>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
-            for (name, value) in map {
-                at.push(name.clone());
+            for (name, value) in map.iter() {
+                at.push(name.to_string());
                 vanish(value, at, gone);
                 at.pop();
             }
@@ -129,13 +128,13 @@ fn unowned(path: &[String]) -> bool {
 /// Takes a field out of a tree, with the branches that it leaves empty.
 fn forget(fields: &mut Value, path: &[String]) {
     let Some((first, rest)) = path.split_first() else { return };
-    let Value::Object(map) = fields else { return };
+    let Some(map) = fields.as_object_mut() else { return };
     let name = format!("f:{first}");
     if rest.is_empty() {
         map.remove(&name);
     } else if let Some(inner) = map.get_mut(&name) {
         forget(inner, rest);
-        if inner.as_object().is_none_or(serde_json::Map::is_empty) {
+        if inner.as_object().is_none_or(Map::is_empty) {
             map.remove(&name);
         }
     }

@@ -1,8 +1,7 @@
 //! The kinds of PATCH that the API takes.
 
-use serde_json::{Map, Value};
-
 use super::failure::Failure;
+use super::json::{Map, Value};
 use super::object::{Look, map};
 
 /// How a patch is written.
@@ -40,11 +39,11 @@ fn merge(target: &mut Value, patch: &Value) {
         return;
     };
     let target = map(target);
-    for (name, value) in patch {
+    for (name, value) in patch.iter() {
         if value.is_null() {
             target.remove(name);
         } else {
-            merge(target.entry(name).or_insert(Value::Null), value);
+            merge(target.part(name), value);
         }
     }
 }
@@ -69,7 +68,7 @@ fn strategic(target: &mut Value, patch: &Value, name: &str) {
         Value::Object(patch) => {
             if patch.get("$patch").and_then(Value::as_str) == Some("replace") {
                 let rest = patch.iter().filter(|(name, _)| !name.starts_with('$'));
-                *target = Value::Object(rest.map(|(name, value)| (name.clone(), value.clone())).collect());
+                *target = rest.map(|(name, value)| (name.clone(), value.clone())).collect::<Map>().into();
                 return;
             }
             let target = map(target);
@@ -77,7 +76,7 @@ fn strategic(target: &mut Value, patch: &Value, name: &str) {
                 if value.is_null() {
                     target.remove(name);
                 } else {
-                    strategic(target.entry(name).or_insert(Value::Null), value, name);
+                    strategic(target.part(name), value, name);
                 }
             }
         }
@@ -90,11 +89,11 @@ fn strategic_list(target: &mut Value, elements: &[Value], name: &str) {
     if name == "finalizers" {
         let mut merged: Vec<Value> = target.as_array().cloned().unwrap_or_default();
         merged.extend(elements.iter().filter(|element| !merged.contains(element)).cloned().collect::<Vec<_>>());
-        *target = Value::Array(merged);
+        *target = merged.into();
         return;
     }
     let Some(key) = merge_key(name) else {
-        *target = Value::Array(elements.to_vec());
+        *target = elements.into();
         return;
     };
     let mut merged: Vec<Value> = target.as_array().cloned().unwrap_or_default();
@@ -106,14 +105,14 @@ fn strategic_list(target: &mut Value, elements: &[Value], name: &str) {
             Some(_) | None => match merged.iter_mut().find(|known| same(known)) {
                 Some(known) => strategic(known, element, ""),
                 None => {
-                    let mut new = Value::Object(Map::new());
+                    let mut new = Value::from(Map::new());
                     strategic(&mut new, element, "");
                     merged.push(new);
                 }
             },
         }
     }
-    *target = Value::Array(merged);
+    *target = merged.into();
 }
 
 fn json_step(target: &mut Value, step: &Value) -> Result<(), Failure> {
@@ -151,36 +150,32 @@ fn split(path: &str) -> Option<(&str, String)> {
 
 fn insert(target: &mut Value, path: &str, value: Value) -> Option<()> {
     let (parent, last) = split(path)?;
-    match target.pointer_mut(parent)? {
-        Value::Object(map) => {
-            map.insert(last, value);
-        }
-        Value::Array(list) if last == "-" => list.push(value),
-        Value::Array(list) => {
-            let at = last.parse::<usize>().ok().filter(|at| *at <= list.len())?;
-            list.insert(at, value);
-        }
-        _ => return None,
+    let parent = target.pointer_mut(parent)?;
+    if let Some(map) = parent.as_object_mut() {
+        map.insert(last, value);
+        return Some(());
     }
+    let list = parent.as_array_mut()?;
+    let at = if last == "-" { list.len() } else { last.parse().ok().filter(|at| *at <= list.len())? };
+    list.insert(at, value);
     Some(())
 }
 
 fn remove(target: &mut Value, path: &str) -> Option<Value> {
     let (parent, last) = split(path)?;
-    match target.pointer_mut(parent)? {
-        Value::Object(map) => map.remove(&last),
-        Value::Array(list) => {
-            let at = last.parse::<usize>().ok().filter(|at| *at < list.len())?;
-            Some(list.remove(at))
-        }
-        _ => None,
+    let parent = target.pointer_mut(parent)?;
+    if let Some(map) = parent.as_object_mut() {
+        return map.remove(&last);
     }
+    let list = parent.as_array_mut()?;
+    let at = last.parse::<usize>().ok().filter(|at| *at < list.len())?;
+    Some(list.remove(at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::twin::json::json;
 
     fn patched(kind: PatchKind, mut target: Value, body: &Value) -> Value {
         patch(&mut target, kind, body).unwrap();

@@ -12,11 +12,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::discovery::GIT_VERSION;
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::{Key, Kind};
 use super::object::Look;
 use super::patch::PatchKind;
@@ -198,7 +198,7 @@ impl Port {
             namespace: Some(MANAGED_NAMESPACE.to_owned()),
             name: None,
             subresource: None,
-            verb: Verb::Create(wire::reboot_pod(pod)),
+            verb: Verb::Create(wire::reboot_pod(pod).into()),
             options: Options { dry_run, ..options(FIELD_MANAGER) },
         };
         self.change(operation, &request, None).map(|_| ())
@@ -283,9 +283,8 @@ impl State {
 
     /// Tells of what is new.
     fn tell(&mut self, by: &str) {
-        let changes = self.world.changes(self.told).unwrap_or_default();
+        let changes = self.world.store.take();
         self.told = self.world.version();
-        self.world.store.forget();
         for change in &changes {
             if let Some(witness) = &mut self.witness {
                 witness(&self.world, Seen { at: self.world.now(), by, change });
@@ -303,7 +302,7 @@ impl State {
         if self.nodes.is_empty() {
             return;
         }
-        let Some(node) = self.reader.node(&change.after) else { return };
+        let Some(node) = self.reader.node(&*change.after) else { return };
         send(&mut self.nodes, if change.gone { Followed::Gone(node.name) } else { Followed::Is(node) });
     }
 
@@ -311,7 +310,7 @@ impl State {
         if self.budgets.is_empty() {
             return;
         }
-        let Some(budget) = self.reader.budget(&change.after) else { return };
+        let Some(budget) = self.reader.budget(&*change.after) else { return };
         send(&mut self.budgets, if change.gone { Followed::Gone(budget.key) } else { Followed::Is(budget) });
     }
 
@@ -320,7 +319,7 @@ impl State {
         if self.pods.is_empty() && !self.pods_on.contains_key(on) {
             return;
         }
-        let Some(pod) = self.reader.pod(&change.after) else { return };
+        let Some(pod) = self.reader.pod(&*change.after) else { return };
         let told = if change.gone { Followed::Gone(pod.key) } else { Followed::Is(pod) };
         if let Some(followers) = self.pods_on.get_mut(on) {
             send(followers, told.clone());
@@ -334,8 +333,8 @@ impl State {
     fn all_pods(&mut self, scope: &PodScope) -> Vec<Option<Pod>> {
         let Self { world, reader, .. } = self;
         match scope {
-            PodScope::Cluster => world.objects(Kind::Pod).map(|object| reader.pod(object)).collect(),
-            PodScope::Node(node) => world.pods_on(node.as_str()).map(|(_, object)| reader.pod(object)).collect(),
+            PodScope::Cluster => world.objects(Kind::Pod).map(|object| reader.pod(&**object)).collect(),
+            PodScope::Node(node) => world.pods_on(node.as_str()).map(|(_, object)| reader.pod(&**object)).collect(),
         }
     }
 }
@@ -387,11 +386,11 @@ impl ClusterReads for Port {
 
     async fn identity(&self) -> Result<Uid, ReadError> {
         let namespace = self.object(&Key::cluster(Kind::Namespace, "kube-system"));
-        namespace.and_then(|object| wire::uid(&object)).ok_or_else(|| malformed("read namespace kube-system"))
+        namespace.and_then(|object| wire::uid(&*object)).ok_or_else(|| malformed("read namespace kube-system"))
     }
 
     fn nodes(&self) -> BoxStream<'_, Result<(Vec<Node>, u32), ReadError>> {
-        self.batch(|state| state.world.objects(Kind::Node).map(|object| state.reader.node(object)).collect())
+        self.batch(|state| state.world.objects(Kind::Node).map(|object| state.reader.node(&**object)).collect())
     }
 
     fn pods(&self, scope: PodScope) -> BoxStream<'_, Result<(Vec<Pod>, u32), ReadError>> {
@@ -400,58 +399,60 @@ impl ClusterReads for Port {
 
     fn budgets(&self) -> BoxStream<'_, Result<(Vec<Budget>, u32), ReadError>> {
         let kind = Kind::PodDisruptionBudget;
-        self.batch(|state| state.world.objects(kind).map(|object| state.reader.budget(object)).collect())
+        self.batch(|state| state.world.objects(kind).map(|object| state.reader.budget(&**object)).collect())
     }
 
     fn daemon_sets(&self) -> BoxStream<'_, Result<(Vec<DaemonSet>, u32), ReadError>> {
-        self.batch(|state| state.world.objects(Kind::DaemonSet).map(|object| state.reader.daemon_set(object)).collect())
+        self.batch(|state| {
+            state.world.objects(Kind::DaemonSet).map(|object| state.reader.daemon_set(&**object)).collect()
+        })
     }
 
     async fn node(&self, name: &NodeName) -> Result<Option<Node>, ReadError> {
         let object = self.object(&Key::cluster(Kind::Node, name.as_str()));
-        Ok(object.and_then(|object| self.shared.lock().reader.node(&object)))
+        Ok(object.and_then(|object| self.shared.lock().reader.node(&*object)))
     }
 
     async fn pod(&self, key: &PodKey) -> Result<Option<Pod>, ReadError> {
         let object = self.object(&pod_key(key));
-        Ok(object.and_then(|object| self.shared.lock().reader.pod(&object)))
+        Ok(object.and_then(|object| self.shared.lock().reader.pod(&*object)))
     }
 
     async fn budget(&self, key: &BudgetKey) -> Result<Option<Budget>, ReadError> {
         let key = Key::new(Kind::PodDisruptionBudget, key.namespace.as_str(), key.name.as_str());
         let object = self.object(&key);
-        Ok(object.and_then(|object| self.shared.lock().reader.budget(&object)))
+        Ok(object.and_then(|object| self.shared.lock().reader.budget(&*object)))
     }
 
     async fn node_lease(&self, name: &NodeName) -> Result<Option<NodeLease>, ReadError> {
         let key = Key::new(Kind::Lease, "kube-node-lease", name.as_str());
         self.reach(|world| world.renew_lease(name.as_str()));
-        Ok(self.object(&key).and_then(|object| wire::node_lease(&object)))
+        Ok(self.object(&key).and_then(|object| wire::node_lease(&*object)))
     }
 
     async fn volumes(&self, name: &NodeName) -> Result<Volumes, ReadError> {
         let attached = self.look(|world| {
-            world.objects(Kind::VolumeAttachment).filter_map(|object| wire::volume_on(object, name)).collect()
+            world.objects(Kind::VolumeAttachment).filter_map(|object| wire::volume_on(&**object, name)).collect()
         });
         Ok(Volumes { attached })
     }
 
     async fn csi_drivers(&self, name: &NodeName) -> Result<BTreeSet<Foreign>, ReadError> {
         let object = self.object(&Key::cluster(Kind::CSINode, name.as_str()));
-        Ok(object.map(|object| wire::csi_drivers(&object)).unwrap_or_default())
+        Ok(object.map(|object| wire::csi_drivers(&*object)).unwrap_or_default())
     }
 
     async fn pending_serving_requests(&self, name: &NodeName) -> Result<u32, ReadError> {
         let pending = self.look(|world| {
             let requests = world.objects(Kind::CertificateSigningRequest);
-            requests.filter(|object| wire::is_pending_serving(object, name)).count()
+            requests.filter(|object| wire::is_pending_serving(&***object, name)).count()
         });
         Ok(u32::try_from(pending).unwrap_or(u32::MAX))
     }
 
     async fn reboot_pod(&self, node: &NodeName, run: &RunId) -> Result<RebootPodState, ReadError> {
         let object = self.object(&Key::new(Kind::Pod, MANAGED_NAMESPACE, &reboot_pod_name(node, run)));
-        Ok(object.map_or(RebootPodState::Absent, |object| wire::reboot_pod_state(&object)))
+        Ok(object.map_or(RebootPodState::Absent, |object| wire::reboot_pod_state(&*object)))
     }
 
     async fn ready(&self) -> Result<bool, ReadError> {
@@ -461,7 +462,7 @@ impl ClusterReads for Port {
     fn follow_nodes(&self) -> BoxStream<'static, Result<Followed<Node, NodeName>, ReadError>> {
         let mut state = self.shared.lock();
         state.advance();
-        let all = state.world.objects(Kind::Node).map(|object| state.reader.node(object)).collect();
+        let all = state.world.objects(Kind::Node).map(|object| state.reader.node(&**object)).collect();
         let (sender, stream) = begin(all);
         state.nodes.push(sender);
         stream
@@ -482,7 +483,7 @@ impl ClusterReads for Port {
         let mut state = self.shared.lock();
         state.advance();
         let objects = state.world.objects(Kind::PodDisruptionBudget);
-        let all = objects.map(|object| state.reader.budget(object)).collect();
+        let all = objects.map(|object| state.reader.budget(&**object)).collect();
         let (sender, stream) = begin(all);
         state.budgets.push(sender);
         stream
@@ -492,20 +493,30 @@ impl ClusterReads for Port {
 #[async_trait]
 impl ClusterActs for Port {
     async fn cordon(&self, _permit: Permit, node: &Node, write: &CordonWrite) -> Result<Node, ActError> {
-        self.patch(format!("cordon node {}", node.name), &node.name, FIELD_MANAGER, wire::cordon(node, write))
+        self.patch(format!("cordon node {}", node.name), &node.name, FIELD_MANAGER, wire::cordon(node, write).into())
     }
 
     async fn write_phase(&self, _permit: Permit, node: &Node, phase: Phase) -> Result<Node, ActError> {
         let operation = format!("mark node {} as {phase}", node.name);
-        self.patch(operation, &node.name, FIELD_MANAGER, wire::phase(node, phase))
+        self.patch(operation, &node.name, FIELD_MANAGER, wire::phase(node, phase).into())
     }
 
     async fn settle_cordon(&self, _permit: Permit, node: &Node) -> Result<Node, ActError> {
-        self.patch(format!("settle the cordon of node {}", node.name), &node.name, FIELD_MANAGER, wire::settle(node))
+        self.patch(
+            format!("settle the cordon of node {}", node.name),
+            &node.name,
+            FIELD_MANAGER,
+            wire::settle(node).into(),
+        )
     }
 
     async fn uncordon(&self, _permit: Permit, node: &Node, write: &UncordonWrite) -> Result<Node, ActError> {
-        self.patch(format!("uncordon node {}", node.name), &node.name, FIELD_MANAGER, wire::uncordon(node, write))
+        self.patch(
+            format!("uncordon node {}", node.name),
+            &node.name,
+            FIELD_MANAGER,
+            wire::uncordon(node, write).into(),
+        )
     }
 
     async fn evict(&self, _permit: Permit, pod: &Pod, grace: Grace) -> Result<Eviction, ActError> {
@@ -514,7 +525,7 @@ impl ClusterActs for Port {
             namespace: Some(pod.key.namespace.to_string()),
             name: Some(pod.key.name.to_string()),
             subresource: Some(Subresource::Eviction),
-            verb: Verb::Create(wire::eviction(pod, grace)),
+            verb: Verb::Create(wire::eviction(pod, grace).into()),
             options: options(FIELD_MANAGER),
         };
         let answer = self.change(&format!("evict pod {}", pod.key), &request, Some(&pod.key.namespace))?;
@@ -538,13 +549,13 @@ impl ClusterActs for Port {
     }
 
     async fn ensure_namespace(&self, _permit: Permit) -> Result<bool, ActError> {
-        self.ensure(wire::namespace())
+        self.ensure(wire::namespace().into())
     }
 
     async fn ensure_node_account(&self, _permit: Permit) -> Result<bool, ActError> {
         let mut made = false;
         for object in wire::node_account() {
-            made |= self.ensure(object)?;
+            made |= self.ensure(object.into())?;
         }
         Ok(made)
     }
@@ -554,11 +565,11 @@ impl ClusterActs for Port {
 impl LockActs for Port {
     async fn read_lease(&self) -> Result<Option<LeaseRead>, ReadError> {
         let object = self.object(&Key::new(Kind::Lease, MANAGED_NAMESPACE, LEASE_NAME));
-        Ok(object.and_then(|object| wire::lease(&object)))
+        Ok(object.and_then(|object| wire::lease(&*object)))
     }
 
     async fn create_lease(&self, holder: &RunId, now: Timestamp) -> Result<LeaseRead, ActError> {
-        self.write_lock("create the lock", None, Verb::Create(wire::new_lease(holder, now)))
+        self.write_lock("create the lock", None, Verb::Create(wire::new_lease(holder, now).into()))
     }
 
     async fn write_lease(
@@ -568,7 +579,7 @@ impl LockActs for Port {
         now: Timestamp,
     ) -> Result<LeaseRead, ActError> {
         let operation = if holder.is_some() { "renew the lock" } else { "release the lock" };
-        let patch = Verb::Patch(PatchKind::Merge, wire::renewed_lease(read, holder, now));
+        let patch = Verb::Patch(PatchKind::Merge, wire::renewed_lease(read, holder, now).into());
         self.write_lock(operation, Some(LEASE_NAME.to_owned()), patch)
     }
 }
@@ -594,7 +605,7 @@ impl NodeReports for Port {
     async fn write_report(&self, node: &NodeName, report: &ReportWrite) -> Result<(), ActError> {
         // The agent's own name, so that its reports never move the time of a cordon.
         let manager = "haulout-node";
-        self.patch(format!("write the report of node {node}"), node, manager, wire::report(report)).map(|_| ())
+        self.patch(format!("write the report of node {node}"), node, manager, wire::report(report).into()).map(|_| ())
     }
 }
 

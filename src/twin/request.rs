@@ -1,8 +1,7 @@
 //! What may be asked of the simulated cluster, and what it answers.
 
-use serde_json::Value;
-
 use super::failure::Failure;
+use super::json::Value;
 use super::kind::Kind;
 use super::patch::PatchKind;
 

@@ -1,8 +1,7 @@
 //! Which objects of a list or watch are wanted.
 
-use serde_json::Value;
-
 use super::failure::Failure;
+use super::json::Value;
 use super::kind::Kind;
 use super::object::Look;
 use super::request::Filter;
@@ -50,7 +49,7 @@ impl Chosen {
     /// Whether an object is wanted.
     pub(super) fn has(&self, object: &Value) -> bool {
         let text = |path: &str| match object.at(path) {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text.to_string(),
             Value::Bool(flag) => flag.to_string(),
             Value::Null if path == "/spec/unschedulable" => "false".to_owned(),
             Value::Number(number) => number.to_string(),

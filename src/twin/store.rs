@@ -1,12 +1,11 @@
 //! The objects, their versions, and what changed lately.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::index::{Index, Tally};
+use super::json::Value;
 use super::kind::{Key, Kind};
 use super::object::{key_of, set};
 
@@ -31,7 +30,12 @@ pub struct Change {
 /// All objects.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
-    objects: BTreeMap<Key, Arc<Value>>,
+    /// Where each object lies, in order; and the same for finding one, which happens far more often than all the rest.
+    order: BTreeMap<Key, usize>,
+    places: HashMap<Key, usize>,
+    /// The objects; those that are gone leave their places to others.
+    objects: Vec<Option<Arc<Value>>>,
+    vacant: Vec<usize>,
     index: Index,
     version: u64,
     log: VecDeque<Change>,
@@ -50,13 +54,24 @@ impl Default for Store {
 impl Store {
     /// Takes saved objects over. Nothing is known of how they came about, so that older watches cannot resume.
     pub(super) fn restore(version: u64, objects: impl IntoIterator<Item = (Kind, Value)>) -> Self {
-        let objects: BTreeMap<Key, Arc<Value>> =
-            objects.into_iter().map(|(kind, object)| (key_of(kind, &object), Arc::new(object))).collect();
-        let mut index = Index::default();
-        for (key, object) in &objects {
-            index.change(key, None, Some(object));
+        let mut store = Self {
+            order: BTreeMap::new(),
+            places: HashMap::new(),
+            objects: Vec::new(),
+            vacant: Vec::new(),
+            index: Index::default(),
+            version,
+            log: VecDeque::new(),
+            floor: version,
+            remembered: REMEMBERED,
+        };
+        for (kind, object) in objects {
+            let key = key_of(kind, &object);
+            let object = Arc::new(object);
+            let before = store.keep(&key, Arc::clone(&object));
+            store.index.change(&key, before.as_deref(), Some(&object));
         }
-        Self { objects, index, version, log: VecDeque::new(), floor: version, remembered: REMEMBERED }
+        store
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -64,7 +79,39 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {
-        self.objects.get(key)
+        self.places.get(key).and_then(|at| self.objects[*at].as_ref())
+    }
+
+    /// Puts an object in its place. Returns what was there.
+    fn keep(&mut self, key: &Key, object: Arc<Value>) -> Option<Arc<Value>> {
+        if let Some(at) = self.places.get(key) {
+            return self.objects[*at].replace(object);
+        }
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                self.objects[at] = Some(object);
+                at
+            }
+            None => {
+                self.objects.push(Some(object));
+                self.objects.len() - 1
+            }
+        };
+        self.order.insert(key.clone(), at);
+        self.places.insert(key.clone(), at);
+        None
+    }
+
+    /// Takes an object out of its place.
+    fn drop(&mut self, key: &Key) -> Option<Arc<Value>> {
+        let at = self.places.remove(key)?;
+        self.order.remove(key);
+        self.vacant.push(at);
+        self.objects[at].take()
+    }
+
+    fn at<'a>(&'a self, (key, at): (&'a Key, &usize)) -> Option<(&'a Key, &'a Arc<Value>)> {
+        Some((key, self.objects[*at].as_ref()?))
     }
 
     /// The objects of a kind, by namespace and name.
@@ -75,7 +122,8 @@ impl Store {
     /// The objects of a kind with their keys.
     pub(super) fn entries(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
         let first = Key::new(kind, "", "");
-        self.objects.range((Bound::Included(first), Bound::Unbounded)).take_while(move |(key, _)| key.kind == kind)
+        let later = self.order.range((Bound::Included(first), Bound::Unbounded));
+        later.take_while(move |(key, _)| key.kind == kind).filter_map(|entry| self.at(entry))
     }
 
     /// The objects of a kind in a namespace, with their keys.
@@ -85,9 +133,10 @@ impl Store {
         namespace: &'a str,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
         let first = Key::new(kind, namespace, "");
-        self.objects
-            .range((Bound::Included(first), Bound::Unbounded))
+        let later = self.order.range((Bound::Included(first), Bound::Unbounded));
+        later
             .take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
+            .filter_map(|entry| self.at(entry))
     }
 
     /// The pods that are bound to a node, with their keys; to none, for the empty name.
@@ -121,12 +170,12 @@ impl Store {
     }
 
     fn of<'a>(&'a self, keys: &'a BTreeSet<Key>) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
-        keys.iter().filter_map(|key| self.objects.get(key).map(|object| (key, object)))
+        keys.iter().filter_map(|key| Some((key, self.get(key)?)))
     }
 
     /// Every object.
     pub(super) fn every(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
-        self.objects.iter()
+        self.order.iter().filter_map(|entry| self.at(entry))
     }
 
     /// Writes an object under a new version.
@@ -134,7 +183,7 @@ impl Store {
         self.version += 1;
         set(&mut object, "/metadata/resourceVersion", self.version.to_string());
         let after = Arc::new(object);
-        let before = self.objects.insert(key.clone(), Arc::clone(&after));
+        let before = self.keep(key, Arc::clone(&after));
         self.index.change(key, before.as_deref(), Some(&after));
         self.remember(Change {
             version: self.version,
@@ -148,7 +197,7 @@ impl Store {
 
     /// Takes an object out.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
-        let before = self.objects.remove(key)?;
+        let before = self.drop(key)?;
         self.index.change(key, Some(&before), None);
         self.version += 1;
         let mut last = (*before).clone();
@@ -180,7 +229,13 @@ impl Store {
         (version >= self.floor).then(|| self.log.range(start..))
     }
 
-    /// Forgets the changes up to now: for a cluster whose every reader was told of them.
+    /// Takes the changes up to now: for a cluster whose every reader is told of them.
+    pub(super) fn take(&mut self) -> VecDeque<Change> {
+        self.floor = self.version;
+        std::mem::take(&mut self.log)
+    }
+
+    /// Forgets the changes up to now.
     pub(super) fn forget(&mut self) {
         self.log.clear();
         self.floor = self.version;
@@ -193,8 +248,10 @@ impl Store {
 
     /// Rewrites every object in place, without new versions: only for moving the times of a cluster that stood still.
     pub(super) fn rewrite(&mut self, change: impl Fn(&Key, &mut Value)) {
-        for (key, object) in &mut self.objects {
-            change(key, Arc::make_mut(object));
+        for (key, at) in &self.order {
+            if let Some(object) = &mut self.objects[*at] {
+                change(key, Arc::make_mut(object));
+            }
         }
         self.log.clear();
         self.floor = self.version;

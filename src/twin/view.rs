@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use super::json::Value;
 use super::kind::{Key, Kind};
 use super::object::Look;
 use super::store::Store;
@@ -155,7 +154,7 @@ fn amounts(value: &Value) -> Result<Amounts, Misfit> {
     let mut amounts = Amounts::default();
     for (resource, amount) in value.as_object().into_iter().flatten() {
         let text = match amount {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text.to_string(),
             Value::Number(number) => number.to_string(),
             _ => return Err(misfit("resources", "a quantity is a text or a number")),
         };

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::failure::Failure;
+use super::json::{Value, json};
 use super::kind::Kind;
 use super::object::set;
 use super::request::Filter;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::actor::{Actor, Daemons, Machine, Placing};
 use super::concern::Covered;
 use super::due::Work;
 use super::failure::Failure;
+use super::json::{Text, Value, json};
 use super::kind::{Key, Kind};
 use super::object::{Look, map, micro_stamp, set, stamp};
 use super::store::{Change, Store};
@@ -63,7 +63,7 @@ pub struct World {
     pub(super) seed: u64,
     pub(super) delays: Delays,
     pub(super) store: Store,
-    pub(super) machines: BTreeMap<String, Machine>,
+    pub(super) machines: BTreeMap<Text, Machine>,
     /// Volume attachments that nothing needs any more, and when they are gone.
     pub(super) detaching: BTreeMap<String, Timestamp>,
     random: u64,
@@ -95,7 +95,7 @@ struct Saved {
     random: u64,
     version: u64,
     agenda: BTreeMap<Actor, Timestamp>,
-    machines: BTreeMap<String, Machine>,
+    machines: BTreeMap<Text, Machine>,
     detaching: BTreeMap<String, Timestamp>,
     objects: Vec<Value>,
 }
@@ -125,7 +125,7 @@ impl World {
             site: Placing::default(),
         };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            let namespace = serde_json::json!({ "metadata": { "name": name } });
+            let namespace = json!({ "metadata": { "name": name } });
             let made = world.create(Kind::Namespace, namespace);
             debug_assert!(made.is_ok(), "the names are good and nothing exists yet");
         }
@@ -403,7 +403,7 @@ fn shift_times(value: &mut Value, by: SignedDuration) {
     match value {
         Value::String(text) => {
             if let Some(moved) = shifted(text, by) {
-                *text = moved;
+                *text = moved.into();
             } else if text.starts_with("{\"")
                 && text.len() < 10_000
                 && let Ok(mut inner) = serde_json::from_str::<Value>(text)
@@ -411,12 +411,12 @@ fn shift_times(value: &mut Value, by: SignedDuration) {
                 let before = inner.clone();
                 shift_times(&mut inner, by);
                 if inner != before {
-                    *text = inner.to_string();
+                    *text = inner.to_string().into();
                 }
             }
         }
-        Value::Array(list) => list.iter_mut().for_each(|part| shift_times(part, by)),
-        Value::Object(map) => map.values_mut().for_each(|part| shift_times(part, by)),
+        Value::Array(list) => Arc::make_mut(list).iter_mut().for_each(|part| shift_times(part, by)),
+        Value::Object(map) => Arc::make_mut(map).values_mut().for_each(|part| shift_times(part, by)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -434,7 +434,7 @@ fn shifted(text: &str, by: SignedDuration) -> Option<String> {
 
 /// An owner reference to an object.
 pub(super) fn owner_reference(owner: &Value, controller: bool) -> Value {
-    let mut reference = serde_json::json!({
+    let mut reference = json!({
         "apiVersion": owner.text("/apiVersion"), "kind": owner.text("/kind"),
         "name": owner.name(), "uid": owner.uid(),
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -37,75 +37,75 @@ impl Reader {
 
     /// A Node.
     #[must_use]
-    pub fn node(&self, object: &Value) -> Option<Node> {
+    pub fn node<'de>(&self, object: impl Deserializer<'de>) -> Option<Node> {
         take(&mut Nodes(self.pool_label.clone()), object)
     }
 
     /// A Pod; its shape is shared with those that were read before.
     #[must_use]
-    pub fn pod(&mut self, object: &Value) -> Option<Pod> {
+    pub fn pod<'de>(&mut self, object: impl Deserializer<'de>) -> Option<Pod> {
         take(&mut self.pods, object)
     }
 
     /// A `PodDisruptionBudget`.
     #[must_use]
-    pub fn budget(&self, object: &Value) -> Option<Budget> {
+    pub fn budget<'de>(&self, object: impl Deserializer<'de>) -> Option<Budget> {
         take(&mut Budgets, object)
     }
 
     /// A DaemonSet.
     #[must_use]
-    pub fn daemon_set(&self, object: &Value) -> Option<DaemonSet> {
+    pub fn daemon_set<'de>(&self, object: impl Deserializer<'de>) -> Option<DaemonSet> {
         take(&mut DaemonSets, object)
     }
 }
 
-fn take<K: Kind>(kind: &mut K, object: &Value) -> Option<K::Model>
+fn take<'de, K: Kind>(kind: &mut K, object: impl Deserializer<'de>) -> Option<K::Model>
 where
-    K::Wire: for<'a> Deserialize<'a>,
+    K::Wire: Deserialize<'de>,
 {
     kind.take(K::Wire::deserialize(object).ok()?).ok()
 }
 
 /// The UID of any object.
 #[must_use]
-pub fn uid(object: &Value) -> Option<Uid> {
+pub fn uid<'de>(object: impl Deserializer<'de>) -> Option<Uid> {
     Named::deserialize(object).ok()?.try_into().ok()
 }
 
 /// The lease of a node.
 #[must_use]
-pub fn node_lease(object: &Value) -> Option<NodeLease> {
+pub fn node_lease<'de>(object: impl Deserializer<'de>) -> Option<NodeLease> {
     reads::renewal(object)
 }
 
 /// The drivers of a CSINode.
 #[must_use]
-pub fn csi_drivers(object: &Value) -> BTreeSet<Foreign> {
+pub fn csi_drivers<'de>(object: impl Deserializer<'de>) -> BTreeSet<Foreign> {
     reads::drivers(object)
 }
 
 /// The volume that a VolumeAttachment attaches to a node.
 #[must_use]
-pub fn volume_on(object: &Value, node: &NodeName) -> Option<Foreign> {
+pub fn volume_on<'de>(object: impl Deserializer<'de>, node: &NodeName) -> Option<Foreign> {
     VolumeAttachment::deserialize(object).ok()?.volume_on(node.as_str()).map(Foreign::new)
 }
 
 /// Whether a CertificateSigningRequest is an undecided one for a serving certificate of a node.
 #[must_use]
-pub fn is_pending_serving(object: &Value, node: &NodeName) -> bool {
+pub fn is_pending_serving<'de>(object: impl Deserializer<'de>, node: &NodeName) -> bool {
     CertificateSigningRequest::deserialize(object).is_ok_and(|request| request.is_pending_serving(node.as_str()))
 }
 
 /// How a reboot pod stands.
 #[must_use]
-pub fn reboot_pod_state(object: &Value) -> RebootPodState {
+pub fn reboot_pod_state<'de>(object: impl Deserializer<'de>) -> RebootPodState {
     reads::reboot_pod_state(object).unwrap_or(RebootPodState::Absent)
 }
 
 /// The lock.
 #[must_use]
-pub fn lease(object: &Value) -> Option<LeaseRead> {
+pub fn lease<'de>(object: impl Deserializer<'de>) -> Option<LeaseRead> {
     lock::lease(object)
 }
 
@@ -171,9 +171,9 @@ pub fn node_account() -> [Value; 3] {
 
 /// What an answer that is no success means for a change. `namespace` is that of the object.
 #[must_use]
-pub fn act_error(
+pub fn act_error<'de>(
     code: u16,
-    body: &Value,
+    body: impl Deserializer<'de>,
     retry_after: Option<Duration>,
     operation: &str,
     namespace: Option<&Namespace>,
@@ -183,11 +183,16 @@ pub fn act_error(
 
 /// What an answer that is no success means for a read.
 #[must_use]
-pub fn read_error(code: u16, body: &Value, retry_after: Option<Duration>, operation: &str) -> ReadError {
+pub fn read_error<'de>(
+    code: u16,
+    body: impl Deserializer<'de>,
+    retry_after: Option<Duration>,
+    operation: &str,
+) -> ReadError {
     failure(code, body, retry_after).into_read(operation)
 }
 
-fn failure(code: u16, body: &Value, retry_after: Option<Duration>) -> Failure {
+fn failure<'de>(code: u16, body: impl Deserializer<'de>, retry_after: Option<Duration>) -> Failure {
     let mut headers = HeaderMap::new();
     if let Some(after) = retry_after {
         headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from(after.as_secs()));

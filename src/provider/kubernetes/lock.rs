@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::Method;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::acts::Change;
@@ -106,7 +106,7 @@ pub(super) fn lease_patch(read: &LeaseRead, holder: Option<&RunId>, now: Timesta
 }
 
 /// Reads the lock.
-pub(super) fn lease(object: &Value) -> Option<LeaseRead> {
+pub(super) fn lease<'de>(object: impl Deserializer<'de>) -> Option<LeaseRead> {
     Lease::deserialize(object).ok().map(LeaseRead::from)
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use http::Method;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::mpsc;
 
 use super::access::Via;
@@ -219,19 +219,19 @@ impl RebootPodRead {
 }
 
 /// How a reboot pod stands, by its object.
-pub(super) fn reboot_pod_state(object: &serde_json::Value) -> Option<RebootPodState> {
+pub(super) fn reboot_pod_state<'de>(object: impl Deserializer<'de>) -> Option<RebootPodState> {
     RebootPodRead::deserialize(object).ok().map(RebootPodRead::state)
 }
 
 /// When a node's lease was renewed last, by its object.
-pub(super) fn renewal(object: &serde_json::Value) -> Option<NodeLease> {
+pub(super) fn renewal<'de>(object: impl Deserializer<'de>) -> Option<NodeLease> {
     let lease = LeaseRenewal::deserialize(object).ok()?;
     let renewed = lease.spec.and_then(|spec| spec.renew_time);
     Some(NodeLease { renewed_at: renewed.and_then(|time| time.timestamp()) })
 }
 
 /// The CSI drivers that a CSINode names.
-pub(super) fn drivers(object: &serde_json::Value) -> BTreeSet<Foreign> {
+pub(super) fn drivers<'de>(object: impl Deserializer<'de>) -> BTreeSet<Foreign> {
     let drivers = CsiNode::deserialize(object).ok().and_then(|node| node.spec).and_then(|spec| spec.drivers);
     drivers.unwrap_or_default().into_iter().map(|driver| Foreign::new(driver.name)).collect()
 }

@@ -99,9 +99,9 @@ impl Scene {
     }
 
     /// Takes a pod off a node.
-    pub fn take(&mut self, pod: &Uid, node: &NodeName) {
-        let Some(site) = self.sites.get_mut(node) else { return };
-        let Some(at) = site.pods.iter().position(|known| known.uid == *pod) else { return };
+    pub fn take(&mut self, pod: &Uid, node: &NodeName) -> Option<Arc<PlacedPod>> {
+        let site = self.sites.get_mut(node)?;
+        let at = site.pods.iter().position(|known| known.uid == *pod)?;
         let pod = site.pods.remove(at);
         site.taken.subtract(&pod.requests);
         self.shy -= usize::from(!pod.apart.is_empty());
@@ -117,6 +117,7 @@ impl Scene {
                 self.families.remove(&owner.uid);
             }
         }
+        Some(pod)
     }
 
     /// The nodes in order of their names.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::{later, sooner};
 use crate::model::Uid;
 use crate::rules::budget::{Controller, DISRUPTED_FOR, Member, count, still_disrupted};
+use crate::twin::json::{Map, Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, list, set, set_condition, stamp, unset};
 use crate::twin::store::Store;
@@ -59,8 +59,8 @@ fn recount(world: &mut World, key: &Key) -> Option<Timestamp> {
                 if disrupted.is_empty() {
                     unset(object, "/status/disruptedPods");
                 } else {
-                    let entries = disrupted.iter().map(|(name, at)| (name.to_string(), json!(stamp(*at))));
-                    set(object, "/status/disruptedPods", Value::Object(entries.collect()));
+                    let entries = disrupted.iter().map(|(name, at)| (&**name, json!(stamp(*at))));
+                    set(object, "/status/disruptedPods", entries.collect::<Map>());
                 }
                 let (status, reason) =
                     if count.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };

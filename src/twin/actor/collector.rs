@@ -1,7 +1,6 @@
 //! Garbage: objects whose owners are gone, pods whose node is gone, and namespaces that are being deleted.
 
-use serde_json::Value;
-
+use crate::twin::json::Value;
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, set};
 use crate::twin::world::World;

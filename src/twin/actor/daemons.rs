@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::deployments::pod_of;
 use crate::model::{Place, PlacedPod, TaintEffect};
+use crate::twin::json::{Text, Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, list, set};
 use crate::twin::view;
@@ -29,7 +28,7 @@ pub(in crate::twin) struct Daemons {
     template: Value,
     /// Its pod as any node would get it; `None` where it cannot be understood.
     probe: Option<PlacedPod>,
-    on: BTreeMap<String, Daemon>,
+    on: BTreeMap<Text, Daemon>,
     counts: Counts,
 }
 
@@ -43,7 +42,7 @@ struct Counts {
 
 impl Daemons {
     /// Notes what there is on a node; nothing, where the node is gone.
-    fn note(&mut self, node: String, daemon: Option<Daemon>) {
+    fn note(&mut self, node: Text, daemon: Option<Daemon>) {
         let before = match daemon {
             Some(daemon) => self.on.insert(node, daemon),
             None => self.on.remove(&node),
@@ -74,7 +73,7 @@ struct Daemon {
 /// nodes.
 pub(super) fn run(world: &mut World, changed: &BTreeSet<Key>) {
     let nodes = std::mem::take(&mut world.work.daemon_nodes);
-    let mut due: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
+    let mut due: BTreeMap<Key, BTreeSet<Text>> = BTreeMap::new();
     for (key, node) in std::mem::take(&mut world.work.daemon_pods) {
         due.entry(key).or_default().insert(node);
     }
@@ -93,7 +92,7 @@ pub(super) fn run(world: &mut World, changed: &BTreeSet<Key>) {
     }
 }
 
-fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<String>) {
+fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<Text>) {
     let Some(owner) = world.object(key) else {
         world.daemons.remove(key);
         return;
@@ -108,7 +107,7 @@ fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<String>) {
     let mut daemons = match known {
         Some(known) => known,
         None => {
-            nodes.extend(world.store.all(Kind::Node).map(|node| node.name().to_owned()));
+            nodes.extend(world.store.all(Kind::Node).map(|node| node.name().into()));
             let template = owner.at("/spec/template").clone();
             let probe = probe(&owner, world);
             Daemons { uid: owner.uid().to_owned(), template, probe, on: BTreeMap::new(), counts: Counts::default() }
@@ -212,7 +211,7 @@ fn daemon_pod(owner: &Value, node: &str) -> Value {
     for term in &mut terms {
         set(term, "/matchFields", field.clone());
     }
-    set(&mut pod, &format!("{REQUIRED}/nodeSelectorTerms"), Value::Array(terms));
+    set(&mut pod, &format!("{REQUIRED}/nodeSelectorTerms"), terms);
     tolerate(&mut pod);
     pod
 }

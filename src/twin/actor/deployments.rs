@@ -3,8 +3,7 @@
 //! A new template makes a new ReplicaSet at once and scales the old ones to nothing: rollouts are not what this cluster
 //! is for.
 
-use serde_json::{Value, json};
-
+use crate::twin::json::{Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, map, place, set, unset};
 use crate::twin::world::{World, owner_reference};

@@ -1,7 +1,6 @@
 //! The simulated kubelets, with the agent and the reboot pod that run below them.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::machine::{Boot, Machine, PodRun, asked, sim, wished};
 use super::pod_status::{bring, is_reboot, is_waiting};
@@ -10,6 +9,7 @@ use crate::model::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_PHASE, ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED,
     ANNOTATION_REPORTED_AT, ANNOTATION_RUN, LABEL_RUN, Phase,
 };
+use crate::twin::json::{Text, Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, annotate, hash, micro_stamp, set, set_condition, stamp};
 use crate::twin::world::{World, owner_reference};
@@ -289,7 +289,7 @@ fn keep_pod(world: &mut World, key: &Key) -> Option<Timestamp> {
     let node = world.object(&Key::cluster(Kind::Node, name))?;
     // While a machine is dark nothing happens to its pods; all of them are looked at when it comes up.
     let machine = world.machines.get_mut(name).filter(|machine| machine.is_up())?;
-    let run = machine.pods.entry(pod.uid().to_owned()).or_insert_with(|| PodRun {
+    let run = machine.pods.entry(pod.uid().into()).or_insert_with(|| PodRun {
         // One that ran before anybody looked goes on.
         since: pod.time("/status/startTime").unwrap_or(now),
         stopping: None,
@@ -356,9 +356,9 @@ impl World {
         let up = machine.is_up();
         if up {
             self.go_dark(node, &mut machine);
-            self.work.machines.mark(node.to_owned());
+            self.work.machines.mark(node.into());
         }
-        self.machines.insert(node.to_owned(), machine);
+        self.machines.insert(node.into(), machine);
         self.wake();
         up
     }
@@ -374,7 +374,7 @@ impl World {
         machine.obey_at = None;
         machine.dark_until = Some(until);
         // Nothing is written, but whoever counts the node's silence has to begin now.
-        self.work.nodes.mark(node.to_owned());
+        self.work.nodes.mark(node.into());
         until
     }
 
@@ -385,8 +385,8 @@ impl World {
         let mut machine = Machine::new(&object, || self.uuid(), now);
         machine.last_lease = Some(later(now, -self.delays.node_lost));
         machine.dark_until = Some(Timestamp::MAX);
-        self.machines.insert(node.to_owned(), machine);
-        self.work.nodes.mark(node.to_owned());
+        self.machines.insert(node.into(), machine);
+        self.work.nodes.mark(node.into());
         self.wake();
     }
 
@@ -403,7 +403,7 @@ impl World {
 
     /// Brings the leases of all nodes up to now.
     pub(in crate::twin) fn renew_leases(&mut self) {
-        let nodes: Vec<String> = self.machines.keys().cloned().collect();
+        let nodes: Vec<Text> = self.machines.keys().cloned().collect();
         for node in nodes {
             self.renew_lease(&node);
         }

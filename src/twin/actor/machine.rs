@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::later;
 use crate::model::{ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT};
+use crate::twin::json::{Text, Value};
 use crate::twin::object::{Look, duration};
 
 /// What scenarios may ask of a node and its pods; the simulated kubelets on a real control plane obey the same.
@@ -71,7 +71,7 @@ pub(in crate::twin) struct Machine {
     pub(super) obey_at: Option<Timestamp>,
     pub(super) boot: Boot,
     /// Its pods, by UID.
-    pub(super) pods: BTreeMap<String, PodRun>,
+    pub(super) pods: BTreeMap<Text, PodRun>,
 }
 
 /// One boot of a machine.

@@ -1,10 +1,10 @@
 //! The node lifecycle controller: taints that follow a node's state, nodes that are given up, and pods that must leave.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::{later, sooner};
 use crate::model::TaintEffect;
+use crate::twin::json::{Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, list, set, set_condition, stamp, unset};
 use crate::twin::view;

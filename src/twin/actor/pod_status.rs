@@ -1,11 +1,11 @@
 //! The status that a pod should have now.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::machine::{PodRun, asked, sim, wished};
 use super::{later, sooner};
 use crate::model::{LABEL_COMPONENT, REBOOT_COMPONENT};
+use crate::twin::json::{Value, json};
 use crate::twin::object::{Condition, Look, hash, set, set_condition, stamp};
 use crate::twin::world::Delays;
 
@@ -106,8 +106,8 @@ fn waiting(pod: &mut Value, run: &PodRun, now: Timestamp) {
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": message } },
         })
     });
-    let statuses = statuses.collect();
-    set(pod, "/status/containerStatuses", Value::Array(statuses));
+    let statuses: Value = statuses.collect();
+    set(pod, "/status/containerStatuses", statuses);
     let not = ("False", "ContainersNotReady");
     for (kind, (status, reason)) in [
         ("PodReadyToStartContainers", ("True", "")),
@@ -127,8 +127,12 @@ fn running(pod: &mut Value, run: &PodRun, node: &Value, ready: bool, now: Timest
     }
     let host = node.text("/status/addresses/0/address").to_owned();
     if !host.is_empty() {
-        set(pod, "/status/hostIP", host.as_str());
-        set(pod, "/status/hostIPs", json!([{ "ip": host }]));
+        if pod.text("/status/hostIP") != host {
+            set(pod, "/status/hostIP", host.as_str());
+        }
+        if pod.text("/status/hostIPs/0/ip") != host {
+            set(pod, "/status/hostIPs", json!([{ "ip": host }]));
+        }
     }
     if pod.at("/status/podIP").is_null() {
         let hash = hash(pod.uid());
@@ -166,6 +170,19 @@ fn finish(pod: &mut Value, run: &PodRun, now: Timestamp, code: i64, reason: &str
 
 /// The statuses of containers that are all in one state.
 fn containers(pod: &mut Value, run: &PodRun, state: &Value, ready: bool) {
+    // What is as it should be is not made anew.
+    let (known, all) = (pod.items("/status/containerStatuses"), pod.items("/spec/containers"));
+    let same = |(known, container): (&Value, &Value)| {
+        known.text("/name") == container.text("/name")
+            && known.text("/image") == container.text("/image")
+            && *known.at("/ready") == ready
+            && known.number("/restartCount") == Some(run.restarts)
+            && known.text("/containerID").starts_with("sim://")
+            && known.at("/state") == state
+    };
+    if known.len() == all.len() && known.iter().zip(all).all(same) {
+        return;
+    }
     let uid = pod.uid().to_owned();
     let statuses: Vec<Value> = pod
         .items("/spec/containers")
@@ -179,5 +196,5 @@ fn containers(pod: &mut Value, run: &PodRun, state: &Value, ready: bool) {
             })
         })
         .collect();
-    set(pod, "/status/containerStatuses", Value::Array(statuses));
+    set(pod, "/status/containerStatuses", statuses);
 }

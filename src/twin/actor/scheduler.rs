@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use crate::model::{NodeName, PlacedPod, TaintEffect, Uid};
 use crate::rules::placement::{Fit, Scene, Site, Unready, fit, fit_from};
+use crate::twin::json::{Text, Value, json};
 use crate::twin::kind::{Key, Kind};
-use crate::twin::object::{Condition, Look, set, set_condition};
+use crate::twin::object::{Condition, Look, PodFacts, set, set_condition};
 use crate::twin::store::Store;
 use crate::twin::view;
 use crate::twin::world::World;
@@ -32,9 +32,9 @@ enum Outcome {
 pub(in crate::twin) struct Placing {
     scene: Scene,
     /// Where each pod of the picture is.
-    placed: BTreeMap<Key, (Uid, NodeName)>,
+    placed: BTreeMap<Key, Placed>,
     /// Nodes and pods that are no longer as in the picture.
-    pub(in crate::twin) nodes: BTreeSet<String>,
+    pub(in crate::twin) nodes: BTreeSet<Text>,
     pub(in crate::twin) pods: BTreeSet<Key>,
     /// Whether all of it has to be made anew.
     pub(in crate::twin) stale: bool,
@@ -46,7 +46,7 @@ impl Placing {
     fn refresh(&mut self, store: &Store) {
         if std::mem::take(&mut self.stale) {
             *self = Self { has_peers: self.has_peers, ..Self::default() };
-            self.nodes = store.all(Kind::Node).map(|node| node.name().to_owned()).collect();
+            self.nodes = store.all(Kind::Node).map(|node| node.name().into()).collect();
             self.pods = store.entries(Kind::Pod).map(|(key, _)| key.clone()).collect();
         }
         for name in std::mem::take(&mut self.nodes) {
@@ -63,23 +63,75 @@ impl Placing {
             }
         }
         for key in std::mem::take(&mut self.pods) {
-            if let Some((uid, node)) = self.placed.remove(&key) {
-                self.scene.take(&uid, &node);
-            }
-            let bound = store.get(&key).filter(|pod| !pod.text("/spec/nodeName").is_empty() && !pod.is_finished());
-            if let Some(pod) = bound.and_then(|pod| view::placed(pod, store).ok())
+            let known = self.placed.remove(&key);
+            let taken = known.as_ref().and_then(|known| self.scene.take(&known.uid, &known.node));
+            let pod = store.get(&key);
+            let bound = pod.map(|pod| PodFacts::of(pod)).filter(|pod| !pod.node().is_empty() && !pod.is_finished());
+            let (Some(pod), Some(facts)) = (pod, bound) else { continue };
+            if let (Some(known), Some(taken)) = (known, taken)
+                && known.is_as(&facts)
+            {
+                // Of all that is seen here, only whether it is to end may have changed.
+                let mut taken = Arc::unwrap_or_clone(taken);
+                taken.terminating = facts.terminating;
+                self.put(key, &Arc::new(taken), known.node, Some(&facts));
+            } else if let Ok(pod) = view::placed(pod, store)
                 && let Some(node) = pod.node.clone()
             {
-                self.put(key, &Arc::new(pod), node);
+                self.put(key, &Arc::new(pod), node, Some(&facts));
             }
         }
     }
 
-    fn put(&mut self, key: Key, pod: &Arc<PlacedPod>, node: NodeName) {
+    fn put(&mut self, key: Key, pod: &Arc<PlacedPod>, node: NodeName, facts: Option<&PodFacts<'_>>) {
         self.has_peers |= !pod.near.is_empty() || !pod.apart.is_empty();
         if self.scene.put(pod, &node) {
-            self.placed.insert(key, (pod.uid.clone(), node));
+            // What a claim stands for may change without the pod.
+            let read = facts.filter(|_| pod.volumes.is_empty()).map(Read::new);
+            self.placed.insert(key, Placed { uid: pod.uid.clone(), node, claims: !pod.volumes.is_empty(), read });
         }
+    }
+
+    /// Takes in that a pod is bound where it was put.
+    fn confirm(&mut self, key: &Key, pod: &PodFacts<'_>) {
+        let placed = self.placed.get_mut(key);
+        if let Some(placed) = placed.filter(|placed| !placed.claims && placed.uid.as_str() == pod.uid) {
+            placed.read = Some(Read::new(pod));
+            self.pods.remove(key);
+        }
+    }
+}
+
+/// A pod in the picture: where it is, and what was read of it.
+#[derive(Debug, Clone)]
+struct Placed {
+    uid: Uid,
+    node: NodeName,
+    claims: bool,
+    /// What it was read from; while that is the same, it need not be read again.
+    read: Option<Read>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Read {
+    labels: Value,
+    owners: Value,
+    spec: Value,
+}
+
+impl Read {
+    fn new(pod: &PodFacts<'_>) -> Self {
+        Self { labels: pod.labels.clone(), owners: pod.owners.clone(), spec: pod.spec.clone() }
+    }
+}
+
+impl Placed {
+    fn is_as(&self, pod: &PodFacts<'_>) -> bool {
+        self.uid.as_str() == pod.uid
+            && self
+                .read
+                .as_ref()
+                .is_some_and(|read| read.spec == *pod.spec && read.labels == *pod.labels && read.owners == *pod.owners)
     }
 }
 
@@ -110,10 +162,10 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
     let mut outcomes = Vec::with_capacity(pending.len());
     // Pods of one owner that ask the same: where the first finds no node, no other does.
     let mut hopeless: BTreeMap<Uid, String> = BTreeMap::new();
-    for (key, pod, _) in &pending {
+    for (key, pod, _) in pending {
         let pod = match pod {
             Err(why) => {
-                outcomes.push((key.clone(), Outcome::Waits("SchedulerError", why.clone())));
+                outcomes.push((key, Outcome::Waits("SchedulerError", why)));
                 continue;
             }
             Ok(pod) => pod,
@@ -122,10 +174,10 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
             &*owner.kind == "ReplicaSet" && pod.near.is_empty() && pod.spread.is_empty() && pod.volumes.is_empty()
         });
         if let Some(message) = alike.and_then(|owner| hopeless.get(&owner.uid)) {
-            outcomes.push((key.clone(), Outcome::Waits("Unschedulable", message.clone())));
+            outcomes.push((key, Outcome::Waits("Unschedulable", message.clone())));
             continue;
         }
-        let outcome = match feasible(pod, &site.scene, world.seed) {
+        let outcome = match feasible(&pod, &site.scene, world.seed) {
             Err(Unready::Gated) => {
                 Outcome::Waits("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates".to_owned())
             }
@@ -136,9 +188,11 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
             Err(Unready::ClaimUnbound(_)) => {
                 Outcome::Waits("Unschedulable", none(&site.scene, "pod has unbound immediate PersistentVolumeClaims"))
             }
-            Ok(found) => match choose(pod, &found.feasible, &site.scene, world.seed) {
+            Ok(found) => match choose(&pod, &found.feasible, &site.scene, world.seed) {
                 Some(node) => {
-                    site.put(key.clone(), pod, node.clone());
+                    // The next one sees it there already.
+                    let bound = PlacedPod { node: Some(node.clone()), ..Arc::unwrap_or_clone(pod) };
+                    site.put(key.clone(), &Arc::new(bound), node.clone(), None);
                     Outcome::Placed(node)
                 }
                 None => {
@@ -150,7 +204,7 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
                 }
             },
         };
-        outcomes.push((key.clone(), outcome));
+        outcomes.push((key, outcome));
     }
     world.site = site;
     let now = world.now;
@@ -166,6 +220,9 @@ pub(super) fn run(world: &mut World) -> Option<Timestamp> {
                         now,
                     );
                 });
+                if let Some(pod) = world.store.get(&key) {
+                    world.site.confirm(&key, &PodFacts::of(pod));
+                }
             }
             Outcome::Waits(reason, message) => {
                 world.edit(&key, |pod| {

@@ -1,8 +1,7 @@
 //! StatefulSets: pods with names that stay, made one after the other, replaced only when the old one is gone.
 
-use serde_json::{Value, json};
-
 use super::deployments::{copy_count, pod_of, pods_of};
+use crate::twin::json::{Value, json};
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, list, map, place, set};
 use crate::twin::world::World;

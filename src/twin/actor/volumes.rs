@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::{later, sooner};
+use crate::twin::json::json;
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Look, set};
 use crate::twin::world::World;

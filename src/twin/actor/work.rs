@@ -1,8 +1,7 @@
 //! Jobs, in their plain form: so many pods at a time until so many have succeeded.
 
-use serde_json::json;
-
 use super::deployments::{pod_of, pods_of};
+use crate::twin::json::json;
 use crate::twin::kind::{Key, Kind};
 use crate::twin::object::{Condition, Look, map, place, set, set_condition, stamp};
 use crate::twin::world::World;

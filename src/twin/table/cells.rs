@@ -1,9 +1,9 @@
 //! The cells of each kind, in the order of its columns.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::{human, pod, since};
+use crate::twin::json::{Value, json};
 use crate::twin::kind::Kind;
 use crate::twin::object::Look;
 

@@ -7,10 +7,10 @@ mod cells;
 mod pod;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::object::{Look, set, unset};
+use crate::twin::json::{Value, json};
 use cells::cells;
 
 /// How much of each object goes with its row.

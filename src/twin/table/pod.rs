@@ -1,9 +1,9 @@
 //! The row of a pod: what its containers are up to, in one word.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::since;
+use crate::twin::json::{Value, json};
 use crate::twin::object::Look;
 
 /// What a pod's containers add up to.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use haulout::model::FIELD_MANAGER;
 use haulout::run::{NodeOutcome, Summary};
+use haulout::twin::json::Value;
 use haulout::twin::{Key, Kind, Seen, World};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use super::scene::Limits;
 
@@ -77,7 +77,7 @@ fn must_leave(pod: &Value) -> bool {
 
 fn selects(budget: &Value, pod: &Value) -> bool {
     let wanted = budget["spec"]["selector"]["matchLabels"].as_object();
-    wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value))
+    wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| pod["metadata"]["labels"][key.as_str()] == *value))
 }
 
 impl Law {

@@ -24,6 +24,7 @@ use haulout::apply::Interrupt;
 use haulout::config::Config;
 use haulout::provider::clock::Simulated;
 use haulout::run::Conclusion;
+use haulout::twin::json::Value;
 use haulout::twin::{Kind, Port, World};
 use jiff::SignedDuration;
 
@@ -333,10 +334,10 @@ fn nothing_is_overlooked_by_looking_only_at_what_changed() {
             Kind::VolumeAttachment,
         ];
         for kind in kinds {
-            let objects = |world: &World| -> Vec<serde_json::Value> {
+            let objects = |world: &World| -> Vec<Value> {
                 let objects = world.objects(kind).map(|object| {
                     let mut object = (**object).clone();
-                    object["metadata"]["resourceVersion"] = serde_json::Value::Null;
+                    object["metadata"]["resourceVersion"] = Value::Null;
                     object
                 });
                 objects.collect()

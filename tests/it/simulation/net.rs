@@ -296,7 +296,7 @@ impl Net {
 
     pub(super) fn reboot_again(&self, node: &NodeName) {
         let body = json!({ "metadata": { "annotations": { "haulout.dev/phase": "reboot" } } });
-        let patch = Verb::Patch(haulout::twin::PatchKind::Merge, body);
+        let patch = Verb::Patch(haulout::twin::PatchKind::Merge, body.into());
         self.port.apply(&request(Kind::Node, None, Some(node.as_str()), patch, FIELD_MANAGER));
     }
 }
@@ -480,7 +480,7 @@ impl ClusterActs for Net {
         let call = async move {
             if broken {
                 let (namespace, name) = (Some(pod.key.namespace.as_str()), Some(pod.key.name.as_str()));
-                port.apply(&request(Kind::Pod, namespace, name, Verb::Delete(json!({})), FIELD_MANAGER));
+                port.apply(&request(Kind::Pod, namespace, name, Verb::Delete(json!({}).into()), FIELD_MANAGER));
                 return Ok(Eviction { warnings: Vec::new() });
             }
             let mut warned = port.evict(permit, &pod, grace).await?;

@@ -35,13 +35,13 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
                 let pods = names(Kind::Pod);
                 if !pods.is_empty() {
                     let pod = chance.pick(&pods).clone();
-                    let delete = Verb::Delete(json!({}));
+                    let delete = Verb::Delete(json!({}).into());
                     port.apply(&request(Kind::Pod, Some("default"), Some(&pod), delete, "kubectl"));
                 }
             }
             8 => {
                 if chance.per_mille(300) {
-                    port.apply(&request(Kind::Node, None, Some(&node), Verb::Delete(json!({})), "autoscaler"));
+                    port.apply(&request(Kind::Node, None, Some(&node), Verb::Delete(json!({}).into()), "autoscaler"));
                 }
             }
             9 => {
@@ -54,13 +54,13 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
                 let lock = json!({ "nodeID": node, "created": super::scene::START, "TTL": 0 }).to_string();
                 let lock = if chance.per_mille(500) { json!(lock) } else { Value::Null };
                 let patch = json!({ "metadata": { "annotations": { "weave.works/kured-node-lock": lock } } });
-                let patch = Verb::Patch(PatchKind::Merge, patch);
+                let patch = Verb::Patch(PatchKind::Merge, patch.into());
                 port.apply(&request(Kind::DaemonSet, Some("kube-system"), Some("kured"), patch, "kured"));
             }
             11 => {
                 // Whatever held the pods has done its work.
                 for pod in names(Kind::Pod) {
-                    let patch = Verb::Patch(PatchKind::Merge, json!({ "metadata": { "finalizers": null } }));
+                    let patch = Verb::Patch(PatchKind::Merge, json!({ "metadata": { "finalizers": null } }).into());
                     port.apply(&request(Kind::Pod, Some("default"), Some(&pod), patch, "holder"));
                 }
             }
@@ -70,7 +70,7 @@ pub(super) async fn meddle(port: Port, law: SharedLaw, mut chance: Chance) {
                     let budget = chance.pick(&budgets).clone();
                     let bound = chance.from(0, 2);
                     let spec = json!({ "spec": { "minAvailable": bound, "maxUnavailable": null } });
-                    let patch = Verb::Patch(PatchKind::Merge, spec);
+                    let patch = Verb::Patch(PatchKind::Merge, spec.into());
                     port.apply(&request(Kind::PodDisruptionBudget, Some("default"), Some(&budget), patch, "kubectl"));
                 }
             }

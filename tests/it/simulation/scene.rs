@@ -45,13 +45,13 @@ pub(super) fn request(kind: Kind, namespace: Option<&str>, name: Option<&str>, v
 
 fn create(world: &mut World, kind: Kind, namespace: Option<&str>, object: Value) {
     let now = world.now();
-    let answer = world.apply(now, &request(kind, namespace, None, Verb::Create(object), "kubectl-create"));
+    let answer = world.apply(now, &request(kind, namespace, None, Verb::Create(object.into()), "kubectl-create"));
     assert!(answer.code < 300, "{}", answer.body);
 }
 
 pub(super) fn cordon(node: &str, on: bool, manager: &str) -> Request {
     let body = json!({ "spec": { "unschedulable": if on { json!(true) } else { Value::Null } } });
-    request(Kind::Node, None, Some(node), Verb::Patch(PatchKind::Merge, body), manager)
+    request(Kind::Node, None, Some(node), Verb::Patch(PatchKind::Merge, body.into()), manager)
 }
 
 /// Asks a node for what nodes should not do.

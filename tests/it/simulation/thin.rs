@@ -20,7 +20,7 @@ pub(super) fn create(world: &mut World, kind: Kind, namespace: Option<&str>, obj
         namespace: namespace.map(str::to_owned),
         name: None,
         subresource: None,
-        verb: Verb::Create(object),
+        verb: Verb::Create(object.into()),
         options: Options { manager: "kubectl-create".to_owned(), ..Options::default() },
     };
     let answer = world.apply(world.now(), &request);
