@@ -253,17 +253,3 @@ fn the_verb_exits_by_what_it_found_and_changes_nothing() {
     assert_eq!(run(folder.path(), &[]).0, Some(0));
     assert_eq!(run(folder.path(), &["--fault", "rain=1"]).0, Some(64));
 }
-
-/// Measures; run it in a release build: `cargo test --release --test it rehearse::large -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures, and takes long in a debug build"]
-#[expect(clippy::print_stdout, reason = "it measures")]
-fn large() {
-    let pods = std::env::var("HAULOUT_PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let snapshot = snapshot(5000, pods);
-    let (_, rehearsal) = rehearsed(&snapshot, 50, &[]);
-    assert_eq!(rehearsal.conclusion, Some(Conclusion::Done));
-    let endured = &rehearsal.clusters[&snapshot.cluster];
-    let evictions: u32 = endured.pods.values().map(|pod| pod.evictions).sum();
-    println!("{} pods, {evictions} evictions, {} events", snapshot.pods.len(), rehearsal.events.len());
-}

@@ -5,7 +5,6 @@
 mod adopted;
 mod blocked;
 mod checker;
-mod large;
 mod properties;
 mod scene;
 mod shape;
