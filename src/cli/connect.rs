@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::error::Failure;
 use super::load::Loaded;
 use super::output::Output;
-use super::sandbox;
+use super::sandbox::{self, Patience, Place};
 use crate::apply::Connect;
 use crate::config::{Config, Reach};
 use crate::model::{ClusterName, Foreign, LabelKey, Snapshot, sanitise};
@@ -136,7 +136,8 @@ impl Connections {
         Ok(names)
     }
 
-    /// Opens connections; nothing is sent to any cluster but what its authentication asks for.
+    /// Opens connections; nothing is sent to any cluster but what its authentication asks for. A simulated cluster that
+    /// another process has is an error.
     pub(super) async fn open(
         loaded: &Loaded,
         names: &[ClusterName],
@@ -144,12 +145,26 @@ impl Connections {
         verb: &'static str,
         output: &Output,
     ) -> Result<Self, Failure> {
+        Self::open_patiently(loaded, names, environment, verb, Patience::None, output).await
+    }
+
+    /// The same, for verbs that wait for locks: another process has to give a simulated cluster back as it has to give
+    /// a lock back.
+    pub(super) async fn open_patiently(
+        loaded: &Loaded,
+        names: &[ClusterName],
+        environment: &Environment,
+        verb: &'static str,
+        patience: Patience,
+        output: &Output,
+    ) -> Result<Self, Failure> {
         let mut clusters = BTreeMap::new();
         for name in names {
             let Some(cluster) = loaded.config.clusters.get(name) else { continue };
             let (access, sandbox) = match &cluster.reach {
                 Reach::Sandbox(file) => {
-                    let running = sandbox::open(&loaded.folder, name, file, output)?;
+                    let place = Place { folder: &loaded.folder, name, file, kept: true };
+                    let running = sandbox::open(&place, patience, output).await?;
                     (Access::InProcess(running.router()), Some(running))
                 }
                 Reach::Context(context) => {

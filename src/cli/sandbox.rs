@@ -4,10 +4,13 @@
 //! cluster. It is written before each answer: killing this process kills the cluster too, and what was told must stay
 //! true. `haulout sandbox` keeps a cluster that has no config in the same way beside its description, or nowhere.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::Failure;
 use super::load;
@@ -20,6 +23,8 @@ use crate::twin::{Sandbox, SandboxError, SandboxFile, Store};
 const FILE_MAX: u64 = 16 << 20;
 /// The largest state that is read.
 const STATE_MAX: u64 = 512 << 20;
+/// How often a simulated cluster that another process has is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A simulated cluster that is running. While it does, no other process may open it.
 pub(super) struct Running {
@@ -106,13 +111,17 @@ pub(super) fn check(folder: &Path, name: &ClusterName, file: &Path) -> Vec<Failu
     failures
 }
 
-/// Opens the simulated cluster that a config names; all paths start from the folder of the config.
-pub(super) fn open(folder: &Path, name: &ClusterName, file: &Path, output: &Output) -> Result<Running, Failure> {
-    open_at(&Place { folder, name, file, kept: true }, output)
+/// How long a simulated cluster that another process has is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Patience {
+    /// Not at all, and nobody can ask for it.
+    None,
+    /// Until then: what `--lock-timeout` says.
+    Until(Instant),
 }
 
-/// Opens a simulated cluster.
-pub(super) fn open_at(place: &Place<'_>, output: &Output) -> Result<Running, Failure> {
+/// Opens a simulated cluster; one that another process has is waited for.
+pub(super) async fn open(place: &Place<'_>, patience: Patience, output: &Output) -> Result<Running, Failure> {
     let Place { folder, name, file, .. } = place;
     let (description, manifests) = describe(folder, name, file)?;
     let manifests = manifests.into_iter().collect::<Result<Vec<_>, Failure>>()?;
@@ -132,14 +141,22 @@ pub(super) fn open_at(place: &Place<'_>, output: &Output) -> Result<Running, Fai
     };
     std::fs::create_dir_all(kept).map_err(|error| failed(&error))?;
     let lock = File::create(kept.join(format!("{name}.lock"))).map_err(|error| failed(&error))?;
-    if let Err(error) = lock.try_lock() {
-        return Err(match error {
-            std::fs::TryLockError::WouldBlock => Failure::input(
-                format!("the simulated cluster {name} is in use by another haulout"),
-                "wait until that has ended: a simulated cluster lives in one process at a time",
-            ),
-            std::fs::TryLockError::Error(error) => failed(&error),
-        });
+    let mut told = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        match patience {
+            Patience::Until(until) if clock::monotonic() < until => {}
+            Patience::Until(_) | Patience::None => return Err(in_use(name, patience)),
+        }
+        if !told {
+            output.say(&format!("{name}: waiting for another haulout, which has this simulated cluster"));
+            told = true;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     let shown = sanitise(&state_file.display().to_string()).to_string();
     let state = if state_file.exists() {
@@ -166,6 +183,17 @@ pub(super) fn open_at(place: &Place<'_>, output: &Output) -> Result<Running, Fai
         output.say(&format!("{} delete {shown} to start it anew", style.hint("hint:")));
     }
     Ok(Running { sandbox, _lock: Some(lock) })
+}
+
+fn in_use(name: &ClusterName, patience: Patience) -> Failure {
+    let flag = match patience {
+        Patience::None => "",
+        Patience::Until(_) => " (--lock-timeout)",
+    };
+    Failure::locked(
+        format!("the simulated cluster {name} is in use by another haulout"),
+        format!("wait until that has ended{flag}: a simulated cluster lives in one process at a time"),
+    )
 }
 
 fn text(path: &Path, what: &str, missing: &str) -> Result<String, Failure> {

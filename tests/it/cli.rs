@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use haulout::provider::clock;
 use tempfile::TempDir;
 
 pub(super) struct Scene {
@@ -479,8 +480,43 @@ fn a_simulated_cluster_lives_in_one_process_at_a_time() {
     let lock = fs::File::create(scene.path(".haulout/demo.lock")).unwrap();
     lock.lock().unwrap();
     let output = scene.run(&["plan"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(5));
     assert!(err(&output).contains("in use"), "{}", err(&output));
+    assert!(!err(&output).contains("--lock-timeout"), "plan has no such flag: {}", err(&output));
+    let output = scene.run(&["apply", "--auto-approve"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(err(&output).contains("--lock-timeout"), "{}", err(&output));
+    assert!(!err(&output).contains("waiting"), "{}", err(&output));
+}
+
+#[test]
+fn a_simulated_cluster_that_another_process_has_is_waited_for() {
+    const WAITING: &str = "demo: waiting for another haulout, which has this simulated cluster\n";
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path(".haulout")).unwrap();
+    let lock = fs::File::create(scene.path(".haulout/demo.lock")).unwrap();
+    lock.lock().unwrap();
+    let began = clock::monotonic();
+    let output = scene.run(&["apply", "--auto-approve", "--lock-timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+    assert!(clock::monotonic() - began >= std::time::Duration::from_secs(1));
+    assert_eq!(err(&output).matches(WAITING).count(), 1, "{}", err(&output));
+    let mut waiting = scene
+        .command(&["apply", "--auto-approve", "--lock-timeout", "10m"])
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(scene.path("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(scene.path("stderr")).unwrap();
+    for _ in 0..600 {
+        if said().contains(WAITING) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(said().starts_with(WAITING), "{}", said());
+    lock.unlock().unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0), "{}", said());
 }
 
 #[test]

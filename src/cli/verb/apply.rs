@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::apply::{self, Access, Input, Interrupt, Renew};
 use crate::cli::args::Apply;
@@ -12,6 +13,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::runs::{self, Earlier, Record};
+use crate::cli::sandbox::Patience;
 use crate::cli::vacant::{self, Planned};
 use crate::cli::{load, signal};
 use crate::config::Config;
@@ -29,12 +31,14 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
     must_be_answered(args.auto_approve)?;
     let names = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, &names, &environment, "apply", output).await?;
+    let until = clock::monotonic() + args.lock_timeout.unsigned_abs();
+    let patience = Patience::Until(until);
+    let connections = Connections::open_patiently(&loaded, &names, &environment, "apply", patience, output).await?;
     let selection = args.selection.to_plan();
     let order = Order {
         config: &loaded.config,
         connections: &connections,
-        patience: args.lock_timeout.unsigned_abs(),
+        until,
         auto_approve: args.auto_approve,
         nothing_left: "",
     };
@@ -59,8 +63,8 @@ pub(super) type Sweep = BTreeMap<ClusterName, BTreeSet<(NodeName, RunId)>>;
 pub(super) struct Order<'a> {
     pub(super) config: &'a Config,
     pub(super) connections: &'a Connections,
-    /// How long a live lock is waited for.
-    pub(super) patience: Duration,
+    /// Until when a live lock is waited for.
+    pub(super) until: Instant,
     pub(super) auto_approve: bool,
     /// What is said where nothing is selected.
     pub(super) nothing_left: &'static str,
@@ -75,11 +79,10 @@ impl Order<'_> {
         sweep: &Sweep,
         output: &Output,
     ) -> Result<Exit, Failure> {
-        let until = clock::monotonic() + self.patience;
         loop {
             let run = earlier.as_ref().map_or_else(runs::new_id, |earlier| earlier.run.clone());
             let resumes = earlier.is_some();
-            let left = until.saturating_duration_since(clock::monotonic());
+            let left = self.until.saturating_duration_since(clock::monotonic());
             let planned = vacant::plan(self.config, self.connections, &run, left, &select, output).await?;
             let Some(planned) = planned else {
                 output.say(self.nothing_left);
@@ -99,7 +102,7 @@ impl Order<'_> {
             let ended = self.execute(&run, planned, sweep, record, &selection, output).await;
             match ended {
                 // Somebody was faster, and what was planned is out of date; but patience is not over.
-                Err(failure) if failure.exit == Exit::Locked && !resumes && clock::monotonic() < until => {}
+                Err(failure) if failure.exit == Exit::Locked && !resumes && clock::monotonic() < self.until => {}
                 ended => return ended,
             }
         }

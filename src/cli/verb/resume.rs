@@ -13,8 +13,10 @@ use crate::cli::exit::Exit;
 use crate::cli::load;
 use crate::cli::output::Output;
 use crate::cli::runs::{self, Earlier};
+use crate::cli::sandbox::Patience;
 use crate::model::{ClusterName, Snapshot};
 use crate::plan::Selection;
+use crate::provider::clock;
 
 pub(super) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
@@ -25,12 +27,14 @@ pub(super) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> 
     let names: Vec<ClusterName> =
         scope.nodes.keys().filter(|name| loaded.config.clusters.contains_key(*name)).cloned().collect();
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, &names, &environment, "apply", output).await?;
+    let until = clock::monotonic() + args.lock_timeout.unsigned_abs();
+    let patience = Patience::Until(until);
+    let connections = Connections::open_patiently(&loaded, &names, &environment, "apply", patience, output).await?;
     let (run, scope, past) = (run.clone(), scope.clone(), past.clone());
     let order = Order {
         config: &loaded.config,
         connections: &connections,
-        patience: args.lock_timeout.unsigned_abs(),
+        until,
         auto_approve: args.auto_approve,
         nothing_left: "Nothing of this run is left to do.",
     };

@@ -14,7 +14,7 @@ use crate::cli::connect::Connections;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::sandbox::{self, Place};
+use crate::cli::sandbox::{self, Patience, Place};
 use crate::cli::{load, signal};
 use crate::config::{self, Reach};
 use crate::model::{ClusterName, Secret, sanitise};
@@ -46,7 +46,7 @@ pub(in crate::cli) async fn run(args: &Sandbox, output: &Output) -> Result<Exit,
     let mut entries = Vec::new();
     for Wanted { folder, name, file } in &wanted {
         let place = Place { folder, name, file, kept: !args.ephemeral };
-        let running = sandbox::open_at(&place, output)?;
+        let running = sandbox::open(&place, Patience::None, output).await?;
         let access = Arc::new(Access::make(clock::now())?);
         let (listener, address) = bind(args.port).await?;
         entries.push(access.kubeconfig_entry(&format!("sandbox-{name}"), address));

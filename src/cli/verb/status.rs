@@ -9,9 +9,11 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::load;
 use crate::cli::output::Output;
+use crate::cli::sandbox::Patience;
 use crate::config::Config;
 use crate::model::{ClusterName, Cordon, Node, NodeName, Readiness, RunId, Snapshot};
 use crate::plan::Selection;
+use crate::provider::clock;
 use crate::render;
 
 pub(in crate::cli) async fn run(args: &Status, output: &Output) -> Result<Exit, Failure> {
@@ -45,7 +47,9 @@ async fn abandon(args: &Abandon, output: &Output) -> Result<Exit, Failure> {
     let config = Config { reboots: BTreeMap::new(), out_of_service: BTreeMap::new(), ..loaded.config.clone() };
     let names: Vec<ClusterName> = config.clusters.keys().cloned().collect();
     let environment = Environment::read(args.reach.kubeconfig.clone());
-    let connections = Connections::open(&loaded, &names, &environment, "status", output).await?;
+    let until = clock::monotonic() + args.lock_timeout.unsigned_abs();
+    let patience = Patience::Until(until);
+    let connections = Connections::open_patiently(&loaded, &names, &environment, "status", patience, output).await?;
     let seen = connections.observe(output).await?;
     let mut sweep = Sweep::new();
     let mut found = false;
@@ -71,13 +75,8 @@ async fn abandon(args: &Abandon, output: &Output) -> Result<Exit, Failure> {
             output.say(&format!("{name}: the reboot pod of run {run} on node {node} will be removed"));
         }
     }
-    let order = Order {
-        config: &config,
-        connections: &connections,
-        patience: args.lock_timeout.unsigned_abs(),
-        auto_approve: args.auto_approve,
-        nothing_left: "",
-    };
+    let order =
+        Order { config: &config, connections: &connections, until, auto_approve: args.auto_approve, nothing_left: "" };
     order.carry_out(None, |seen| Some(select(&config, seen, &args.run)), &sweep, output).await
 }
 
