@@ -23,7 +23,7 @@ pub fn wait_for(what: &WaitFor) -> String {
         WaitFor::Slot(place) => format!("waits for a place {}", slot(place)),
         WaitFor::Budget { budget, healthy, expected, desired, pods } => {
             let held = if *pods > 1 { format!(", holds {}", count(*pods as usize, "pod")) } else { String::new() };
-            format!("{budget}: {healthy} of {expected} healthy, needs {desired}{held}")
+            format!("{budget}: {}{held}", budget_standing(*healthy, *expected, *desired))
         }
         WaitFor::PodsToEnd(pods) => {
             format!("waits for {} to end: {}", count(pods.len(), "pod"), names(pods, NAMED))

@@ -418,6 +418,7 @@ fn waits() -> Vec<WaitFor> {
         WaitFor::Slot(Slot::Budget(budget("shop/web"))),
         WaitFor::Budget { budget: budget("shop/web"), healthy: 2, expected: 3, desired: 2, pods: 1 },
         WaitFor::Budget { budget: budget("shop/web"), healthy: 2, expected: 3, desired: 2, pods: 4 },
+        WaitFor::Budget { budget: budget("shop/web"), healthy: 3, expected: 3, desired: 2, pods: 1 },
         WaitFor::PodsToEnd(vec![pod("shop/web-1")]),
         WaitFor::PodsToEnd((0..9).map(|n| pod(&format!("shop/web-{n}"))).collect()),
         WaitFor::Webhook { pod: pod("shop/web-1"), message: said() },

@@ -5,6 +5,7 @@ use super::super::waiting::Changes;
 use crate::model::{Budget, BudgetKey, Pod};
 use crate::plan::BudgetProof;
 use crate::rules::{self, BudgetVerdict};
+use crate::run::WaitFor;
 
 /// Whether a pod may be asked to go.
 pub(super) enum MayGo {
@@ -66,6 +67,24 @@ pub(super) fn may_go(context: &StepContext, pod: &Pod, changes: &Changes) -> May
             },
         },
     }
+}
+
+/// Whether a budget has room for one more by its own count. It holds pods all the same while an eviction that this run
+/// has sent is not in that count, or while the controller has yet to count anew.
+pub(super) fn has_room(budget: &Budget) -> bool {
+    budget.healthy > budget.desired
+}
+
+/// The wait for that of these budgets which holds the most pods of the node.
+pub(super) fn holds_most(held: Vec<(Budget, u32)>) -> Option<WaitFor> {
+    let (budget, pods) = held.into_iter().max_by_key(|(_, pods)| *pods)?;
+    Some(WaitFor::Budget {
+        healthy: budget.healthy,
+        expected: budget.expected,
+        desired: budget.desired,
+        budget: budget.key,
+        pods,
+    })
 }
 
 /// Why a pod under several budgets cannot be evicted.

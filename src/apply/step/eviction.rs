@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::super::context::{Limit, SHORTEST_PAUSE, StepContext, StepError, said};
 use super::super::waiting::Changes;
-use super::allowance::{MayGo, may_go, two_budgets};
+use super::allowance::{MayGo, has_room, holds_most, may_go, two_budgets};
 use super::drain::{NodePods, in_words, list};
 use crate::model::{Budget, BudgetKey, DrainRule, Foreign, Grace, Pod, PodKey, Uid};
-use crate::plan::words::duration;
+use crate::plan::words::{budget_standing, duration};
 use crate::provider::{ActError, PodScope, Refusal, clock};
 use crate::rules::{self, Departure};
 use crate::run::{FailureKind, Intent, WaitFor};
@@ -260,17 +260,14 @@ impl<'a> Evictions<'a> {
             let look = now + HELD_LOOK;
             wake = Some(wake.map_or(look, |wake| wake.min(look)));
         }
-        if let Some((budget, count)) = held.into_values().max_by_key(|(_, count)| *count) {
-            wait = Some(WaitFor::Budget {
-                healthy: budget.healthy,
-                expected: budget.expected,
-                desired: budget.desired,
-                budget: budget.key,
-                pods: count,
-            });
+        let (roomy, full): (Vec<_>, Vec<_>) = held.into_values().partition(|(budget, _)| has_room(budget));
+        if let Some(budget) = holds_most(full) {
+            wait = Some(budget);
         } else if wait.is_none() && !ending.is_empty() {
             ending.sort();
             wait = Some(WaitFor::PodsToEnd(ending));
+        } else if wait.is_none() && self.flying.is_empty() {
+            wait = holds_most(roomy);
         }
         if let Some(complaint) = self.context.cluster.live.complaint() {
             wait = Some(WaitFor::ApiServer(complaint));
@@ -432,8 +429,9 @@ impl<'a> Evictions<'a> {
                 }
                 State::Wanted { .. } => match context_budget(self.context, pod) {
                     Some(budget) => format!(
-                        "held by disruption budget {}: {} of {} healthy, needs {}",
-                        budget.key, budget.healthy, budget.expected, budget.desired
+                        "held by disruption budget {}: {}",
+                        budget.key,
+                        budget_standing(budget.healthy, budget.expected, budget.desired)
                     ),
                     None => "waiting".to_owned(),
                 },

@@ -196,6 +196,16 @@ pub fn gap_subject(subject: GapSubject) -> &'static str {
     }
 }
 
+/// How a budget stands that holds pods. With more healthy pods than it needs it has room by its own count: it then holds
+/// them only until the disruption controller has taken in the last eviction, or a new spec.
+#[must_use]
+pub fn budget_standing(healthy: u32, expected: u32, desired: u32) -> String {
+    if healthy > desired {
+        return "not yet counted anew".to_owned();
+    }
+    format!("{healthy} of {expected} healthy, needs {desired}")
+}
+
 /// A place under a limit; fits after "a place".
 #[must_use]
 pub fn slot(slot: &Slot) -> String {

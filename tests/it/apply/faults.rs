@@ -246,6 +246,24 @@ async fn a_watch_that_lags_behind_ends_no_step() {
 }
 
 #[tokio::test]
+async fn a_budget_with_room_is_not_what_a_drain_waits_for() {
+    let scene = Scene::new();
+    // Two of four pods are on the node, and one may go at a time.
+    let budget = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": { "name": "web", "namespace": "shop" },
+        "spec": { "minAvailable": 3, "selector": { "matchLabels": { "app": "web" } } } });
+    send(&scene.sandbox, "POST", "/apis/policy/v1/namespaces/shop/poddisruptionbudgets", &budget).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let ran = scene.run(|_| Fate::Pass).await;
+    assert!(ran.is_done(), "{:?}", ran.outcome());
+    let budget = |wanted: fn(u32, u32) -> bool| {
+        ran.waited(|wait| matches!(wait, WaitFor::Budget { healthy, desired, .. } if wanted(*healthy, *desired)))
+    };
+    assert!(budget(|healthy, desired| healthy <= desired), "{:#?}", ran.events);
+    assert!(!budget(|healthy, desired| healthy > desired), "{:#?}", ran.events);
+}
+
+#[tokio::test]
 async fn each_method_of_rebooting_is_tried_before_the_first_cordon() {
     let mut scene = Scene::new();
     let annotations = json!({ "metadata": { "annotations": { "sim.haulout.dev/reboot-required": "kernel" } } });
