@@ -145,16 +145,21 @@ pub fn junit(plan: &Plan, rehearsal: &Rehearsal) -> String {
             now: plan.now(),
             zone: &jiff::tz::TimeZone::UTC,
         };
-        for blocked in &cluster.blocked {
+        let blocked = cluster.blocked.iter().map(|blocked| {
+            let why: Vec<String> = blocked.reasons.iter().map(|reason| told.blocked(blocked, reason).text).collect();
+            (&blocked.node, format!("blocked: {}", why.join("; ")))
+        });
+        let unknown =
+            cluster.unknown.iter().map(|unknown| (&unknown.node, format!("unknown: {}", told.unknown(unknown).text)));
+        for (node, why) in blocked.chain(unknown) {
             tests += 1;
             skipped += 1;
-            let why: Vec<String> = blocked.reasons.iter().map(|reason| told.blocked(blocked, reason).text).collect();
             let _ = write!(
                 cases,
-                "    <testcase classname=\"{}\" name=\"{}\" time=\"0.000\">\n      <skipped message=\"blocked: {}\"/>\n    </testcase>\n",
+                "    <testcase classname=\"{}\" name=\"{}\" time=\"0.000\">\n      <skipped message=\"{}\"/>\n    </testcase>\n",
                 escape(cluster.cluster.as_str()),
-                escape(blocked.node.as_str()),
-                escape(&why.join("; "))
+                escape(node.as_str()),
+                escape(&why)
             );
         }
         let _ = writeln!(

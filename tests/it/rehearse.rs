@@ -246,6 +246,10 @@ fn the_verb_exits_by_what_it_found_and_changes_nothing() {
     assert!(text.contains("Blocked") && text.contains("Predicted end: ") && !text.contains("New\n"), "{text}");
     let junit = std::fs::read_to_string(folder.path().join("report.xml")).unwrap();
     assert!(junit.contains("<testcase classname=\"demo\""), "{junit}");
+    // What is not done has a reason, whether it cannot be or nobody knows whether it must.
+    for why in ["blocked: ", "unknown: it carries no report"] {
+        assert!(junit.contains(&format!("<skipped message=\"{why}")), "{junit}");
+    }
     let (code, text) = run(folder.path(), &["--fault", "node-never-returns=1"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("the node has not booted"), "{text}");
