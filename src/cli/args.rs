@@ -232,11 +232,20 @@ pub(super) struct Apply {
     pub(super) auto_approve: bool,
     /// Go on with a run of this machine that was killed or interrupted; without RUN, the newest one of this config
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["target", "exclude", "cluster"],
-          value_parser = |text: &str| RunId::new(text))]
+          value_parser = run_to_resume)]
     pub(super) resume: Option<Option<RunId>>,
     /// How long to wait for a cluster that another run has locked, such as 90s
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
     pub(super) lock_timeout: jiff::SignedDuration,
+}
+
+/// A run's id. What follows `--resume` is taken for one, so that a config put there needs to be told where it belongs.
+fn run_to_resume(text: &str) -> Result<RunId, String> {
+    RunId::new(text).map_err(|error| {
+        let shown = crate::model::sanitise(text);
+        let is_path = text.contains(['/', '.', '\\']) || std::path::Path::new(text).exists();
+        if is_path { format!("a config comes first: haulout apply {shown} --resume [RUN]") } else { error.to_string() }
+    })
 }
 
 fn patience(text: &str) -> Result<jiff::SignedDuration, String> {

@@ -113,6 +113,18 @@ fn under_way(run: &RunId) -> Failure {
     )
 }
 
+/// The name of a config's folder can look like a run's id: where there is no such run, but such a path, it was meant as
+/// the config.
+pub(super) fn is_no_path(named: &RunId) -> Result<(), Failure> {
+    if folder()?.join(named.as_str()).is_dir() || !Path::new(named.as_str()).exists() {
+        return Ok(());
+    }
+    Err(Failure::input(
+        format!("{named} is a path, and --resume takes the id of a run"),
+        format!("put the config first: haulout apply {named} --resume [RUN]"),
+    ))
+}
+
 /// Finds the run to go on with: the one that is named, else the newest of this config that was killed or interrupted.
 pub(super) fn find(named: Option<&RunId>, config: &Foreign) -> Result<Earlier, Failure> {
     let runs = folder()?;

@@ -110,6 +110,23 @@ fn where_nothing_is_left_there_is_nothing_to_go_on_with() {
 }
 
 #[test]
+fn a_config_in_the_place_of_a_run_is_told_where_it_belongs() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("prod")).unwrap();
+    for (typed, code) in [("haulout.toml", 64), ("./prod", 64), ("prod", 1)] {
+        let output = scene.run(&["apply", "--auto-approve", "--resume", typed]);
+        assert_eq!(output.status.code(), Some(code), "{typed}: {}", err(&output));
+        assert!(err(&output).contains(&format!("haulout apply {typed} --resume [RUN]")), "{}", err(&output));
+    }
+    let output = scene.run(&["apply", "--auto-approve", "--resume", "Run_1"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(err(&output).contains("digits or '-'"), "{}", err(&output));
+    assert!(
+        err(&scene.run(&["apply", "haulout.toml", "--auto-approve", "--resume", "run-1"])).contains("no run run-1")
+    );
+}
+
+#[test]
 fn a_whole_visit_on_a_simulated_cluster() {
     let scene = Scene::new();
     assert_eq!(scene.code(&["validate"]), 0);
