@@ -127,6 +127,20 @@ fn a_config_in_the_place_of_a_run_is_told_where_it_belongs() {
 }
 
 #[test]
+fn a_verb_that_asks_names_itself_where_nobody_can_answer() {
+    let scene = Scene::new();
+    for (arguments, verb) in [
+        (&["apply"][..], "apply"),
+        (&["apply", "--resume"], "apply"),
+        (&["status", "abandon", "run-1"], "status abandon"),
+    ] {
+        let output = scene.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(err(&output).contains(&format!("error: {verb} asks before it acts")), "{}", err(&output));
+    }
+}
+
+#[test]
 fn a_whole_visit_on_a_simulated_cluster() {
     let scene = Scene::new();
     assert_eq!(scene.code(&["validate"]), 0);

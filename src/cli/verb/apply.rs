@@ -28,7 +28,7 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
         return super::resume::run(args, output).await;
     }
     let loaded = load::config(&args.config.path, output)?;
-    must_be_answered(args.auto_approve)?;
+    must_be_answered("apply", args.auto_approve)?;
     let names = Connections::wanted(&loaded.config, &args.selection.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
     let until = clock::monotonic() + args.lock_timeout.unsigned_abs();
@@ -46,12 +46,12 @@ pub(in crate::cli) async fn run(args: &Apply, output: &Output) -> Result<Exit, F
 }
 
 /// Whoever is asked must be able to answer.
-pub(super) fn must_be_answered(auto_approve: bool) -> Result<(), Failure> {
+pub(super) fn must_be_answered(verb: &str, auto_approve: bool) -> Result<(), Failure> {
     if auto_approve || std::io::stdin().is_terminal() {
         return Ok(());
     }
     Err(Failure::input(
-        "apply asks before it acts, and there is no terminal to ask on",
+        format!("{verb} asks before it acts, and there is no terminal to ask on"),
         "run it on a terminal, or give --auto-approve",
     ))
 }

@@ -22,7 +22,7 @@ pub(super) async fn run(args: &Apply, output: &Output) -> Result<Exit, Failure> 
     let named = args.resume.as_ref().and_then(Option::as_ref);
     named.map_or(Ok(()), runs::is_no_path)?;
     let loaded = load::config(&args.config.path, output)?;
-    must_be_answered(args.auto_approve)?;
+    must_be_answered("apply", args.auto_approve)?;
     let earlier = runs::find(named, &loaded.config.name)?;
     output.say(&format!("Going on with run {}.", earlier.run));
     let Earlier { run, scope, past, .. } = &earlier;

@@ -43,7 +43,7 @@ enum Abandoned {
 /// Gives a dead run up: with nothing wanted of any node, all that is left to do on its nodes is to let them go.
 async fn abandon(args: &Abandon, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
-    must_be_answered(args.auto_approve)?;
+    must_be_answered("status abandon", args.auto_approve)?;
     let config = Config { reboots: BTreeMap::new(), out_of_service: BTreeMap::new(), ..loaded.config.clone() };
     let names: Vec<ClusterName> = config.clusters.keys().cloned().collect();
     let environment = Environment::read(args.reach.kubeconfig.clone());
