@@ -244,6 +244,13 @@ impl Target {
 }
 
 impl Rule {
+    /// Whether every identity has it that the API server knows, by the roles that each cluster comes with (`/version` by
+    /// system:public-info-viewer, `/readyz` by the same): having it tells nothing of a role that was bound.
+    #[must_use]
+    pub fn is_everybodys(&self) -> bool {
+        matches!(self.target, Target::Url(_))
+    }
+
     /// The rule with some of its verbs, as an entry of the list `rules` of a role, in the form that `deploy/` has.
     #[must_use]
     pub fn yaml(&self, verbs: &[&str]) -> String {

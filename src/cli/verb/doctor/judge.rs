@@ -180,11 +180,14 @@ fn role(feature: Feature, place: Place, answers: &[&Answer], who: &str) -> Findi
             _ => missing.push((answer.rule, vec![answer.verb])),
         }
     }
+    // What everybody has says nothing of this role, and would hide that all of it is missing.
+    let given = |answer: &&&Answer| answer.rule.is_everybodys() && matches!(answer.allowed, Ok(true));
+    let counted = answers.len() - answers.iter().filter(given).count();
     if missing.is_empty() {
-        return Finding::new(Standing::Ok, about, format!("{who} has {} of {}", answers.len(), answers.len()));
+        return Finding::new(Standing::Ok, about, format!("{who} has {counted} of {counted}"));
     }
     let lacking: usize = missing.iter().map(|(_, verbs)| verbs.len()).sum();
-    let mut finding = Finding::new(Standing::Problem, about, format!("{who} lacks {lacking} of {}", answers.len()));
+    let mut finding = Finding::new(Standing::Problem, about, format!("{who} lacks {lacking} of {counted}"));
     finding.particulars = missing
         .iter()
         .map(|(rule, verbs)| format!("may not {} {}{within}: {}", verbs.join(", "), rule.target.words(), rule.why))
@@ -196,7 +199,7 @@ fn role(feature: Feature, place: Place, answers: &[&Answer], who: &str) -> Findi
     let name = feature.role();
     let yaml = missing.iter().map(|(rule, verbs)| rule.yaml(verbs)).collect();
     finding.yaml = Some((format!("these rules, which {kind} {name}{within} of deploy/base.yaml has:"), yaml));
-    if lacking == answers.len() {
+    if lacking == counted {
         let binding = kind.to_lowercase();
         finding.advice = Some(format!(
             "all of that role is missing, so it may only have to be bound: \
@@ -367,6 +370,22 @@ mod tests {
         let judged = credentials(&[read], at(0), Duration::ZERO, true).remove(0);
         assert_eq!(judged.standing, Standing::Problem);
         assert!(judged.says.contains("does not accept it"), "{}", judged.says);
+    }
+
+    #[test]
+    fn what_everybody_has_hides_no_role_that_is_not_bound() {
+        let asked = |allowed: fn(&Rule) -> bool| {
+            let rules = RULES.iter().filter(|rule| rule.feature == Feature::Plan && rule.place == Place::Cluster);
+            let answers: Vec<Answer> = rules
+                .flat_map(|rule| rule.verbs.iter().map(move |verb| Answer { rule, verb, allowed: Ok(allowed(rule)) }))
+                .collect();
+            let finding = rights(&answers, Some(&Foreign::new("ci"))).remove(0);
+            (finding.says, finding.advice.is_some_and(|advice| advice.contains("it may only have to be bound")))
+        };
+        assert_eq!(asked(Rule::is_everybodys), ("ci lacks 5 of 5".to_owned(), true));
+        assert_eq!(asked(|_| false), ("ci lacks 6 of 6".to_owned(), true));
+        assert_eq!(asked(|rule| rule.target.words() == "nodes"), ("ci lacks 5 of 6".to_owned(), false));
+        assert_eq!(asked(|_| true), ("ci has 5 of 5".to_owned(), false));
     }
 
     #[test]
