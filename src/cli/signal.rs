@@ -51,6 +51,25 @@ pub(super) fn listen(
     })))
 }
 
+/// Listens for Ctrl-C while a question is open: nothing has been done by then, which is said before the process ends.
+pub(super) async fn while_asked(output: Output) -> Listening {
+    let mut pressed = Box::pin(tokio::signal::ctrl_c());
+    // Polled here, so that it is listened for before the question is read.
+    let early = futures::poll!(pressed.as_mut());
+    Listening(tokio::spawn(async move {
+        let pressed = match early {
+            std::task::Poll::Ready(pressed) => pressed,
+            std::task::Poll::Pending => pressed.await,
+        };
+        // Where Ctrl-C cannot be listened for, it ends the process by itself.
+        if pressed.is_ok() {
+            let said = aside(move || output.say("\nInterrupted; nothing was changed."));
+            let _ = said.recv_timeout(LAST_WORDS);
+            std::process::exit(i32::from(Exit::Left.code()));
+        }
+    }))
+}
+
 /// Does something that may block on a thread of its own; the receiver is told when it is done.
 fn aside(act: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
     let (done, told) = mpsc::channel();

@@ -588,6 +588,43 @@ fn an_interrupt_brings_nodes_to_a_safe_end() {
     assert!(out(&plan).contains("node/node-a will be drained and rebooted"), "{}", out(&plan));
 }
 
+/// `script` gives a program a terminal, here one on which Ctrl-C is typed; where it is missing, nothing can be asked.
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "`script` takes other arguments elsewhere")]
+fn an_interrupt_at_the_prompt_says_that_nothing_was_changed() {
+    use std::io::{Read as _, Write as _};
+
+    let scene = Scene::new();
+    let line = format!("{} apply", env!("CARGO_BIN_EXE_haulout"));
+    let mut command = scene.command(&[]);
+    let shell = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(scene.path("."))
+        .envs(command.env("SHELL", "/bin/sh").get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut shell) = shell else { return };
+    let (mut typed, mut shown) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+    let (mut said, mut some) = (Vec::new(), [0; 4096]);
+    let has = |said: &[u8], text: &str| String::from_utf8_lossy(said).contains(text);
+    let mut answered = false;
+    loop {
+        let read = shown.read(&mut some).unwrap();
+        if read == 0 {
+            break;
+        }
+        said.extend_from_slice(&some[..read]);
+        if !answered && has(&said, "Enter a value") {
+            typed.write_all(b"\x03").unwrap();
+            answered = true;
+        }
+    }
+    assert_eq!(shell.wait().unwrap().code(), Some(130), "{}", String::from_utf8_lossy(&said));
+    assert!(has(&said, "Interrupted; nothing was changed."), "{}", String::from_utf8_lossy(&said));
+    assert!(!scene.path("state").exists(), "nothing was begun");
+}
+
 /// The Lease of runs in the saved state of the simulated cluster, once it names a holder.
 fn held_lock(scene: &Scene) -> Option<serde_json::Value> {
     let state: serde_json::Value = serde_json::from_slice(&fs::read(scene.path(".haulout/demo.json")).ok()?).ok()?;

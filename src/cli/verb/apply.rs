@@ -93,12 +93,15 @@ impl Order<'_> {
             if plan.is_empty() && sweep.values().all(BTreeSet::is_empty) {
                 return Ok(if plan.is_settled() { Exit::Ok } else { Exit::NothingPossible });
             }
-            if !self.auto_approve && !approved(output)? {
+            let asked = if self.auto_approve { None } else { Some(signal::while_asked(output.clone()).await) };
+            if asked.is_some() && !approved(output)? {
                 output.say("Apply declined; nothing was changed.");
                 return Ok(Exit::Error);
             }
             let record = Record::open(&run, earlier.take(), plan, output)?;
             let selection = select(&planned.snapshots).unwrap_or_default();
+            // From here on Ctrl-C is for the run, which listens by itself.
+            drop(asked);
             let ended = self.execute(&run, planned, sweep, record, &selection, output).await;
             match ended {
                 // Somebody was faster, and what was planned is out of date; but patience is not over.
