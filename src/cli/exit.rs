@@ -25,8 +25,6 @@ pub enum Exit {
     Remains,
     /// Wrong usage.
     Usage,
-    /// Ctrl-C before anything was begun.
-    Left,
 }
 
 impl Exit {
@@ -45,8 +43,6 @@ impl Exit {
             Exit::Remains => 9,
             // sysexits.h: EX_USAGE. Not 2, which is what clap would take: 2 says that something is to do.
             Exit::Usage => 64,
-            // What a shell says of a program that SIGINT has ended.
-            Exit::Left => 130,
         }
     }
 

@@ -51,7 +51,8 @@ pub(super) fn listen(
     })))
 }
 
-/// Listens for Ctrl-C while a question is open: nothing has been done by then, which is said before the process ends.
+/// Listens for Ctrl-C while a question is open, which declines it: nothing has been done by then, and that is said before
+/// the process ends.
 pub(super) async fn while_asked(output: Output) -> Listening {
     let mut pressed = Box::pin(tokio::signal::ctrl_c());
     // Polled here, so that it is listened for before the question is read.
@@ -65,7 +66,7 @@ pub(super) async fn while_asked(output: Output) -> Listening {
         if pressed.is_ok() {
             let said = aside(move || output.say("\nInterrupted; nothing was changed."));
             let _ = said.recv_timeout(LAST_WORDS);
-            std::process::exit(i32::from(Exit::Left.code()));
+            std::process::exit(i32::from(Exit::Error.code()));
         }
     }))
 }
