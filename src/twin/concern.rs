@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::actor::{Actor, is_reboot, member, sim};
 use super::index::claims;
-use super::json::Text;
-use super::json::Value;
+use super::json::{Text, Value};
 use super::kind::{Key, Kind};
 use super::object::{Look, PodFacts};
 use super::view;

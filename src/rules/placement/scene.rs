@@ -98,7 +98,7 @@ impl Scene {
         true
     }
 
-    /// Takes a pod off a node.
+    /// Takes a pod off a node, and returns it where it was there.
     pub fn take(&mut self, pod: &Uid, node: &NodeName) -> Option<Arc<PlacedPod>> {
         let site = self.sites.get_mut(node)?;
         let at = site.pods.iter().position(|known| known.uid == *pod)?;

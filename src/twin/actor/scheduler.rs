@@ -107,12 +107,15 @@ impl Placing {
 struct Placed {
     uid: Uid,
     node: NodeName,
+    /// Whether it has claims; it is then read anew each time.
     claims: bool,
     /// What it was read from; while that is the same, it need not be read again.
     read: Option<Read>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// The parts of a pod that decide where it may run, but for whether it is to end. They are shared with the pod itself, so
+/// that to find them unchanged takes no look at what they hold.
+#[derive(Debug, Clone)]
 struct Read {
     labels: Value,
     owners: Value,
@@ -126,6 +129,7 @@ impl Read {
 }
 
 impl Placed {
+    /// Whether what was read of it is true of this pod.
     fn is_as(&self, pod: &PodFacts<'_>) -> bool {
         self.uid.as_str() == pod.uid
             && self
