@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 
 use super::super::cluster::Cluster;
 use super::super::scene;
-use super::stage::{Habits, LIMIT, Stage, never_says, node, says};
+use super::stage::{Habits, LIMIT, Stage, node, says};
 
 /// A node that asks, with these workloads on it, and another one.
 fn one<'a>(
@@ -171,7 +171,10 @@ pub(super) fn five_blocked_pods_do_not_hold_up_a_sixth(cluster: &Cluster) -> Res
     }
     says(&said, GIVEN_BACK)?;
     says(&said, &["held by disruption budget shop/web: 5 of 6 healthy, needs 5"])?;
-    never_says(&said, &["shop/zlast-"])?;
+    // It may be waited for while it ends, and is not among those that are left.
+    if said.out.contains("shop/zlast-") {
+        return Err(format!("the sixth is left: {}", said.all()).into());
+    }
     if stage.intents("evict")? < 2 {
         return Err(format!("nothing was evicted: {}", said.all()).into());
     }
