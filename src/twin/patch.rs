@@ -1,7 +1,7 @@
 //! The kinds of PATCH that the API takes.
 
 use super::failure::Failure;
-use super::json::{Map, Value};
+use super::json::{Map, Value, unescaped};
 use super::object::{Look, map};
 
 /// How a patch is written.
@@ -145,7 +145,7 @@ fn json_step(target: &mut Value, step: &Value) -> Result<(), Failure> {
 
 fn split(path: &str) -> Option<(&str, String)> {
     let (parent, last) = path.rsplit_once('/')?;
-    Some((parent, last.replace("~1", "/").replace("~0", "~")))
+    Some((parent, unescaped(last)))
 }
 
 fn insert(target: &mut Value, path: &str, value: Value) -> Option<()> {

@@ -127,9 +127,7 @@ fn running(pod: &mut Value, run: &PodRun, node: &Value, ready: bool, now: Timest
     }
     let host = node.text("/status/addresses/0/address").to_owned();
     if !host.is_empty() {
-        if pod.text("/status/hostIP") != host {
-            set(pod, "/status/hostIP", host.as_str());
-        }
+        set(pod, "/status/hostIP", host.as_str());
         if pod.text("/status/hostIPs/0/ip") != host {
             set(pod, "/status/hostIPs", json!([{ "ip": host }]));
         }

@@ -16,30 +16,30 @@ impl Map {
         Self(Vec::new())
     }
 
-    fn find(&self, key: &str) -> Result<usize, usize> {
+    /// Where a key is.
+    fn position(&self, key: &str) -> Option<usize> {
         if self.0.len() <= FEW {
             // Most keys differ in their length.
-            if let Some(at) = self.0.iter().position(|(known, _)| known.len() == key.len() && **known == *key) {
-                return Ok(at);
-            }
-            return Err(self.0.partition_point(|(known, _)| **known < *key));
+            return self.0.iter().position(|(known, _)| known.len() == key.len() && **known == *key);
         }
-        self.0.binary_search_by(|(known, _)| (**known).cmp(key))
+        self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()
+    }
+
+    /// Where a key is, or where it belongs.
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        self.position(key).ok_or_else(|| self.0.partition_point(|(known, _)| **known < *key))
     }
 
     /// One part.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        if self.0.len() <= FEW {
-            return self.0.iter().find(|(known, _)| known.len() == key.len() && **known == *key).map(|(_, part)| part);
-        }
-        self.find(key).ok().map(|at| &self.0[at].1)
+        self.position(key).map(|at| &self.0[at].1)
     }
 
     /// One part, to change it.
     #[must_use]
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.find(key).ok().map(|at| &mut self.0[at].1)
+        self.position(key).map(|at| &mut self.0[at].1)
     }
 
     /// One part, made where it is missing.
@@ -74,7 +74,7 @@ impl Map {
 
     /// Takes a part out.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.find(key).ok().map(|at| self.0.remove(at).1)
+        self.position(key).map(|at| self.0.remove(at).1)
     }
 
     /// Keeps the parts that are meant.

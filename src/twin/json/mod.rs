@@ -212,7 +212,8 @@ impl Value {
     }
 }
 
-fn unescaped(part: &str) -> String {
+/// A part of a JSON pointer without its escapes.
+pub(super) fn unescaped(part: &str) -> String {
     part.replace("~1", "/").replace("~0", "~")
 }
 
