@@ -6,6 +6,7 @@
 //! Every document says what it is (`kind`) and in which version (`format_version`). A newer one is refused: a field
 //! that this haulout does not know may be the one that makes a node untouchable.
 
+mod certificate;
 mod error;
 mod json;
 pub mod plan;

@@ -5,6 +5,7 @@
 //! names are checked when they are made and therefore may be shown.
 
 mod budget;
+mod certificate;
 mod drain_rule;
 mod explain;
 mod foreign;
@@ -20,6 +21,10 @@ mod selector;
 mod snapshot;
 
 pub use budget::{Bound, Budget, BudgetSpec, Budgets, UnhealthyPolicy};
+pub use certificate::{
+    CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, SeenCertificate, ServingRequest,
+    UnseenCertificates, X509,
+};
 pub use drain_rule::{DrainRule, Grace, OnTimeout, UnmanagedPods};
 pub use explain::{Advice, Explain, Kind};
 pub use foreign::{Foreign, Sanitised, Secret, is_dangerous, sanitise, sanitise_same_length};
@@ -35,7 +40,7 @@ pub use name::{
     BootId, BudgetKey, ClusterName, InvalidName, LabelKey, Namespace, NodeName, PodKey, PodName, PoolName, RunId,
     TableName, Uid, ZoneName,
 };
-pub use node::{Cordon, Labels, Node, Readiness, Report, ReportedReboot, Taint, TaintEffect};
+pub use node::{AddressKind, Cordon, Labels, Node, NodeAddress, Readiness, Report, ReportedReboot, Taint, TaintEffect};
 pub use node_pod::{NodePod, RebootMethod};
 pub use pod::{Owner, Phase as PodPhase, Pod, PodShape, PodStatus, Shapes};
 pub use scheduling::{

@@ -81,6 +81,26 @@ pub struct Taint {
     pub effect: TaintEffect,
 }
 
+/// What an address of a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddressKind {
+    /// `InternalIP`.
+    InternalIp,
+    /// `ExternalIP`.
+    ExternalIp,
+    /// `Hostname`, `InternalDNS` or `ExternalDNS`.
+    Name,
+}
+
+/// An address by which a node can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// What it is.
+    pub kind: AddressKind,
+    /// The address, as the node's kubelet or its cloud says it.
+    pub address: Foreign,
+}
+
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -124,6 +144,10 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// `status.allocatable`, quantity texts by resource name.
     pub allocatable: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its addresses, in the order of the object.
+    pub addresses: Vec<NodeAddress>,
+    /// The port of its kubelet; 0 where it does not say.
+    pub kubelet_port: u16,
     /// When the Node object was made.
     pub created_at: Option<Timestamp>,
     /// Whether deletion of the Node object has begun.

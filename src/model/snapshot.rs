@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Budgets, ClusterName, Foreign, KuredLock, Namespace, Node, NodeName, Pod, RunId, Uid};
+use super::{Budgets, Certificates, ClusterName, Foreign, KuredLock, Namespace, Node, NodeName, Pod, RunId, Uid};
 
 /// What could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +101,8 @@ pub struct Snapshot {
     pub daemon_sets: BTreeMap<Uid, DaemonSet>,
     /// What is known of the control plane.
     pub control_plane: ControlPlane,
+    /// The certificates of the cluster, and of the way to it.
+    pub certificates: Certificates,
     /// The lock, where a run holds it, live or dead.
     pub lock: Option<HeldLock>,
     /// Whether this is a simulated cluster, which needs no image for its node pods.
@@ -136,5 +138,6 @@ impl Snapshot {
         self.pods.sort_by(|a, b| a.node.cmp(&b.node).then_with(|| a.key.cmp(&b.key)));
         self.gaps.sort();
         self.gaps.dedup();
+        self.certificates.sort();
     }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::gap::{of_failure, of_objects};
 use crate::model::{
-    Advice, Budgets, ClusterName, ControlPlane, DaemonSet, Explain, Foreign, Gap, GapSubject, HeldLock, Kind, Node,
-    NodeName, Pod, Snapshot, Uid,
+    Advice, Budgets, CertificatePlace, Certificates, ClusterName, ControlPlane, DaemonSet, Explain, Foreign, Gap,
+    GapSubject, HeldLock, Kind, Node, NodeName, Pod, SeenCertificate, Snapshot, Uid,
 };
 use crate::provider::{ClusterReads, LockActs, PodScope, ReadError, ReadErrorKind};
 
@@ -28,12 +28,30 @@ pub enum ObserveError {
         #[source]
         source: ReadError,
     },
+    /// Its API server cannot be believed, and its certificate says why.
+    #[error("observe cluster {cluster}: the certificate of the API server {} ({}) {said}",
+        address.sanitised(), subject.sanitised().shortened(80))]
+    Certificate {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Where the API server was seen.
+        address: Foreign,
+        /// Whose certificate it presents.
+        subject: Foreign,
+        /// What is wrong with it.
+        said: String,
+        /// What to do about it.
+        advice: &'static str,
+        /// What was to be read.
+        #[source]
+        source: ReadError,
+    },
 }
 
 impl Explain for ObserveError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Nodes { source, .. } => source.kind(),
+            Self::Nodes { source, .. } | Self::Certificate { source, .. } => source.kind(),
         }
     }
 
@@ -43,9 +61,48 @@ impl Explain for ObserveError {
                 Some(Advice::new("allow get, list and watch on nodes (haulout doctor shows all that is missing)"))
             }
             Self::Nodes { source, .. } => source.advice(),
+            Self::Certificate { advice, .. } => Some(Advice::new(*advice)),
         }
     }
 }
+
+impl ObserveError {
+    /// An API server that does not answer, with what is wrong with its certificate where that is why.
+    fn unread(cluster: ClusterName, source: ReadError, certificates: &Certificates, now: Timestamp) -> Self {
+        let own = |seen: &&SeenCertificate| matches!(seen.place, CertificatePlace::ApiServer(_));
+        let Some((seen, x509)) = certificates
+            .seen
+            .iter()
+            .filter(own)
+            .find_map(|seen| Some((seen, seen.x509.as_ref()?)))
+            .filter(|_| source.kind == ReadErrorKind::Unreachable)
+        else {
+            return Self::Nodes { cluster, source };
+        };
+        let CertificatePlace::ApiServer(address) = seen.place.clone() else { return Self::Nodes { cluster, source } };
+        let day = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+        let (said, advice) = if x509.not_after <= now {
+            (format!("ended at {}", day(x509.not_after)), RENEW)
+        } else if now < x509.not_before {
+            (
+                format!("is valid only from {} on", day(x509.not_before)),
+                "check the clocks of this machine and of the API server",
+            )
+        } else if let Some(why) = &seen.distrusted {
+            (format!("is not trusted: {}", why.sanitised()), TRUST)
+        } else {
+            return Self::Nodes { cluster, source };
+        };
+        Self::Certificate { cluster, address, subject: x509.subject.clone(), said, advice, source }
+    }
+}
+
+/// What helps against an API server whose certificate has ended.
+const RENEW: &str = "renew it on the control plane (kubeadm: `kubeadm certs renew all` on each of its nodes, then \
+    restart its static pods; k3s, RKE2: restart the server; AKS: `az aks rotate-certs`, which takes the cluster down)";
+/// What helps against an API server that the kubeconfig does not trust.
+const TRUST: &str = "fetch a new kubeconfig if the cluster's certificates were rotated; otherwise somebody else answers \
+    at this address";
 
 /// Observes a cluster. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
 /// gap about it. Sends only requests that read.
@@ -64,19 +121,30 @@ pub async fn observe(
             None => Ok(None),
         }
     };
-    // Seven reads at most are under way at the same time, each of its own kind: that is the bound.
-    let (nodes, pods, budgets, daemon_sets, version, identity, held) = futures::join!(
-        whole(|| reads.nodes()),
+    // Whether a kubelet can be reached is found out while the pods are being read.
+    let nodes_with_kubelets = async {
+        let nodes = whole(|| reads.nodes()).await;
+        let kubelets = match &nodes {
+            Ok((nodes, _)) => reads.kubelet_certificates(nodes).await,
+            Err(_) => Certificates::default(),
+        };
+        (nodes, kubelets)
+    };
+    // Each kind is read once, all at the same time: that is the bound.
+    let ((nodes, kubelets), pods, budgets, daemon_sets, version, identity, held, mut certificates) = futures::join!(
+        nodes_with_kubelets,
         whole(|| reads.pods(PodScope::Cluster)),
         whole(|| reads.budgets()),
         whole(|| reads.daemon_sets()),
         reads.version(),
         reads.identity(),
         held,
+        reads.certificates(),
     );
+    certificates.extend(kubelets);
 
     let mut gaps = Vec::new();
-    let (nodes, bad) = nodes.map_err(|source| ObserveError::Nodes { cluster: cluster.clone(), source })?;
+    let (nodes, bad) = nodes.map_err(|source| ObserveError::unread(cluster.clone(), source, &certificates, now()))?;
     note(&mut gaps, "nodes", bad);
     let pods_read = pods.is_ok();
     let pods = or_gap(&mut gaps, GapSubject::Pods, "pods", pods);
@@ -116,6 +184,7 @@ pub async fn observe(
         nodes: by_name(nodes),
         pods,
         budgets: Budgets::new(budgets),
+        certificates,
         daemon_sets: daemon_sets.into_iter().map(|set| (set.uid.clone(), set)).collect::<BTreeMap<Uid, _>>(),
         lock,
         sandbox: reads.is_sandbox(),

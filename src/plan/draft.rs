@@ -8,6 +8,7 @@ use petgraph::graphmap::DiGraphMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocked::{Blocked, BlockedReason, Notice, Unknown, Wanted};
+use super::certificate::CertificateReport;
 use super::drain::{Judge, Prospect};
 use super::error::PlanError;
 use super::facts::Facts;
@@ -169,6 +170,7 @@ impl<'a> Work<'a> {
             unknown: Vec::new(),
             notices: self.notices(),
             gaps: snapshot.gaps.clone(),
+            certificates: CertificateReport::of(self.snapshot, self.now),
             counts: Counts::default(),
             node_pod: if snapshot.sandbox { None } else { self.cluster.node_pod.clone() },
         };

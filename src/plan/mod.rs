@@ -1,6 +1,7 @@
 //! Changes → draft → plan: order and safety. Synchronous and pure.
 
 mod blocked;
+mod certificate;
 mod check;
 mod draft;
 mod drain;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::model::{ClusterName, Snapshot};
 
 pub use blocked::{Blocked, BlockedReason, BudgetProof, Kured, Notice, Standing, Unknown, UnknownReason, Wanted};
+pub use certificate::{CertificateReport, CertificateStanding, JudgedCertificate, Renewer};
 pub use check::{CheckError, Note, check};
 pub use draft::{Draft, DraftCluster, draft};
 pub use error::PlanError;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::blocked::{Blocked, Notice, Unknown};
+use super::certificate::CertificateReport;
 pub use crate::diff::Why;
 use crate::model::{
     BootId, BudgetKey, ClusterName, DrainRule, Foreign, Gap, NodeName, NodePod, PodKey, PoolName, RebootMethod, RunId,
@@ -348,6 +349,8 @@ pub struct ClusterPlan {
     pub notices: Vec<Notice>,
     /// What could not be read.
     pub gaps: Vec<Gap>,
+    /// What there is to be known of certificates.
+    pub certificates: CertificateReport,
     /// Where each node went.
     pub counts: Counts,
     /// The image of the node pods; `None` on a sandbox or where the config has none.

@@ -11,6 +11,7 @@ pub mod right;
 
 mod act;
 mod read;
+mod tls;
 
 pub use act::{
     ActError, BaseObject, BaseState, ClockRead, ClusterActs, CordonWrite, Eviction, Grace, Inquiries, LastRebootWrite,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Advice, Budget, BudgetKey, DaemonSet, Explain, Foreign, Kind, Node, NodeName, Pod, PodKey, RunId, Uid,
+    Advice, Budget, BudgetKey, Certificates, DaemonSet, Explain, Foreign, Kind, Node, NodeName, Pod, PodKey, RunId, Uid,
 };
 
 /// What kind of failure a read met.
@@ -163,6 +163,17 @@ pub trait ClusterReads: Send + Sync {
 
     /// How many `kubernetes.io/kubelet-serving` certificate requests of a node are still Pending.
     async fn pending_serving_requests(&self, name: &NodeName) -> Result<u32, ReadError>;
+
+    /// The certificates of the cluster and of the way to it, except those of kubelets. What cannot be seen is told in the
+    /// answer, and never an error.
+    async fn certificates(&self) -> Certificates {
+        Certificates::default()
+    }
+
+    /// The certificates that the kubelets of these nodes serve with, as far as they can be reached from here.
+    async fn kubelet_certificates(&self, _nodes: &[Node]) -> Certificates {
+        Certificates::default()
+    }
 
     /// How the reboot pod of a node and run stands.
     async fn reboot_pod(&self, node: &NodeName, run: &RunId) -> Result<RebootPodState, ReadError>;

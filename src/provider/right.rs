@@ -6,7 +6,7 @@
 use crate::model::MANAGED_NAMESPACE;
 
 /// What rights are needed for; each has a role of its own in `deploy/base.yaml`. Whatever needs a later one needs the
-/// earlier ones too.
+/// earlier ones too, except that nothing needs [`Feature::Certificates`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// To plan. Reads only.
@@ -15,11 +15,13 @@ pub enum Feature {
     Apply,
     /// To reboot nodes.
     Reboot,
+    /// To see certificates that only the cluster shows. Every plan looks for them; none waits for them. Reads only.
+    Certificates,
 }
 
 impl Feature {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Plan, Self::Apply, Self::Reboot];
+    pub const ALL: [Self; 4] = [Self::Plan, Self::Apply, Self::Reboot, Self::Certificates];
 
     /// The name of its roles.
     #[must_use]
@@ -28,7 +30,14 @@ impl Feature {
             Self::Plan => "haulout-plan",
             Self::Apply => "haulout-apply",
             Self::Reboot => "haulout-reboot",
+            Self::Certificates => "haulout-certificates",
         }
+    }
+
+    /// Whether everything else works without it.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Certificates)
     }
 }
 
@@ -73,6 +82,7 @@ pub struct Rule {
 }
 
 const MANAGED: Place = Place::Namespace(MANAGED_NAMESPACE);
+const SYSTEM: Place = Place::Namespace("kube-system");
 const NODE_LEASES: Place = Place::Namespace("kube-node-lease");
 
 const fn objects(group: &'static str, resource: &'static str) -> Target {
@@ -117,6 +127,13 @@ pub const RULES: &[Rule] = &[
         object("", "namespaces", "kube-system"),
         &["get"],
         "its UID identifies the cluster",
+    ),
+    rule(
+        Feature::Plan,
+        Place::Cluster,
+        objects("certificates.k8s.io", "certificatesigningrequests"),
+        &["list"],
+        "which kubelets wait for a serving certificate",
     ),
     rule(Feature::Plan, Place::Cluster, Target::Url("/version"), &["get"], "the version of the API server"),
     rule(
@@ -180,13 +197,6 @@ pub const RULES: &[Rule] = &[
     rule(
         Feature::Reboot,
         Place::Cluster,
-        objects("certificates.k8s.io", "certificatesigningrequests"),
-        &["list"],
-        "to see that a rebooted kubelet waits for no serving certificate",
-    ),
-    rule(
-        Feature::Reboot,
-        Place::Cluster,
         object("rbac.authorization.k8s.io", "clusterroles", "haulout-node"),
         &["get"],
         "to see that the role of reboot pods is there",
@@ -225,6 +235,62 @@ pub const RULES: &[Rule] = &[
         objects("coordination.k8s.io", "leases"),
         &["get"],
         "to see that the kubelet of a rebooted node is alive",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Cluster,
+        objects("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        &["list"],
+        "the authorities of webhooks, without which no pod can be made",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Cluster,
+        objects("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        &["list"],
+        "the authorities of webhooks, without which no pod can be made",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Cluster,
+        objects("apiregistration.k8s.io", "apiservices"),
+        &["list"],
+        "the authorities of servers that extend the API",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Cluster,
+        objects("apiextensions.k8s.io", "customresourcedefinitions"),
+        &["list"],
+        "the authorities of webhooks that convert",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Cluster,
+        objects("cert-manager.io", "certificates"),
+        &["list"],
+        "when cert-manager's certificates end; it renews them by itself",
+    ),
+    rule(
+        Feature::Certificates,
+        SYSTEM,
+        object("", "configmaps", "kube-root-ca.crt"),
+        &["get"],
+        "the authority that pods trust",
+    ),
+    rule(
+        Feature::Certificates,
+        SYSTEM,
+        object("", "configmaps", "extension-apiserver-authentication"),
+        &["get"],
+        "the authorities of client certificates and of the front proxy",
+    ),
+    rule(
+        Feature::Certificates,
+        Place::Namespace("default"),
+        objects("discovery.k8s.io", "endpointslices"),
+        &["list"],
+        "the addresses of all API servers, each of which has a certificate of its own",
     ),
 ];
 
@@ -283,7 +349,7 @@ mod tests {
 
     #[test]
     fn planning_only_reads() {
-        for rule in RULES.iter().filter(|rule| rule.feature == Feature::Plan) {
+        for rule in RULES.iter().filter(|rule| matches!(rule.feature, Feature::Plan | Feature::Certificates)) {
             assert!(rule.verbs.iter().all(|verb| matches!(*verb, "get" | "list" | "watch")), "{rule:?}");
         }
     }

@@ -11,6 +11,8 @@ pub enum Standing {
     Ok,
     /// Not as it should be.
     Problem,
+    /// Worth knowing; nothing is wrong.
+    Note,
     /// Not looked at, because of another problem.
     NotLooked,
 }
@@ -80,6 +82,7 @@ pub fn doctor(clusters: &[Examined], style: &TerminalStyle) -> String {
             let sign = match finding.standing {
                 Standing::Ok => styles.good.paint("ok"),
                 Standing::Problem => styles.blocked.paint("x "),
+                Standing::Note => styles.note.paint("! "),
                 Standing::NotLooked => styles.unknown.paint("? "),
             };
             out.push_str(&format!("  {sign}  {}: {}\n", styles.heading.paint(&finding.about), finding.says));

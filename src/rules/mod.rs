@@ -1,12 +1,13 @@
 //! The law of Kubernetes as far as maintenance meets it, written once and shared by planner, executor and twin: how a
 //! disruption budget is counted, what an eviction is answered, where an evicted pod may go, what a drain must move and
-//! what can never be moved.
+//! what can never be moved, and when a certificate has to be renewed.
 //!
 //! Pure functions over `model`. What they say was compared with a live control plane; where planner and twin share a
 //! mistake, only that comparison finds it.
 
 pub mod budget;
 pub mod eviction;
+pub mod expiry;
 mod obstacle;
 pub mod placement;
 

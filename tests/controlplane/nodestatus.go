@@ -88,7 +88,8 @@ func (m *machine) describe(status *corev1.NodeStatus) {
 			{Type: corev1.NodeHostName, Address: m.name},
 		}
 	}
-	status.DaemonEndpoints.KubeletEndpoint.Port = 10250
+	// No port of the kubelet is told: nobody listens there, and the address may be
+	// that of a machine which has nothing to do with this.
 	info := &status.NodeInfo
 	info.BootID = m.boot.id
 	for field, value := range map[*string]string{

@@ -4,10 +4,11 @@
 
 use haulout::format::{FormatError, Kind, plan, run, schema, snapshot};
 use haulout::model::{
-    BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Explain as _,
-    Foreign, Gap, GapSubject, HeldLock, KuredLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Phase,
-    Pod, PodKey, PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId,
-    Selector, Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName,
+    AddressKind, BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, Certificates, ClusterName, ControlPlane,
+    Cordon, DaemonSet, Explain as _, Foreign, Gap, GapSubject, HeldLock, KuredLock, Labels, LastReboot, Mark,
+    Namespace, Node, NodeAddress, NodeName, Owner, Phase, Pod, PodKey, PodName, PodPhase, PodShape, PodStatus,
+    PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector, Shapes, Snapshot, TableName, Taint,
+    TaintEffect, Uid, UnhealthyPolicy, ZoneName,
 };
 use haulout::plan::{
     Adopts, BlockedReason, BudgetProof, ClusterPlan, Impact, Kured, Notice, Precondition, Slot, Standing, StepId,
@@ -312,6 +313,11 @@ fn taint() -> impl Strategy<Value = Taint> {
     })
 }
 
+fn address() -> impl Strategy<Value = NodeAddress> {
+    let kinds = vec![AddressKind::InternalIp, AddressKind::ExternalIp, AddressKind::Name];
+    (proptest::sample::select(kinds), text()).prop_map(|(kind, address)| NodeAddress { kind, address })
+}
+
 fn any_node() -> impl Strategy<Value = Node> {
     let readiness = proptest::sample::select(vec![Readiness::Ready, Readiness::NotReady, Readiness::Unknown]);
     let identity =
@@ -326,12 +332,22 @@ fn any_node() -> impl Strategy<Value = Node> {
         labels(),
         option::of(time()),
         any::<bool>(),
+        (vec(address(), 0..3), any::<u16>()),
     );
     (identity, state, rest).prop_map(|(identity, state, rest)| {
         let (name, uid, resource_version, labels, pool, zone, control_plane, linux, readiness) = identity;
         let (cordon, boot_id, kernel, mark, report) = state;
-        let (kured, last_reboot, scale_down_before, scale_down_disabled, taints, allocatable, created_at, terminating) =
-            rest;
+        let (
+            kured,
+            last_reboot,
+            scale_down_before,
+            scale_down_disabled,
+            taints,
+            allocatable,
+            created_at,
+            terminating,
+            (addresses, kubelet_port),
+        ) = rest;
         Node {
             name,
             uid,
@@ -353,6 +369,8 @@ fn any_node() -> impl Strategy<Value = Node> {
             scale_down_disabled,
             taints,
             allocatable,
+            addresses,
+            kubelet_port,
             created_at,
             terminating,
         }
@@ -454,8 +472,9 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         vec(daemon_set, 0..3),
         btree_map(node_name(), any::<bool>(), 0..3),
         vec(gap(), 0..3),
+        crate::certificates::any_certificates(),
     );
-    (head, body).prop_map(|(head, (nodes, pods, budgets, sets, etcd_members, gaps))| {
+    (head, body).prop_map(|(head, (nodes, pods, budgets, sets, etcd_members, gaps, certificates))| {
         let (cluster, via, identity, version, taken_at, sandbox, lock) = head;
         let budgets: BTreeMap<BudgetKey, Budget> = budgets.into_iter().map(|of| (of.key.clone(), of)).collect();
         let mut snapshot = Snapshot {
@@ -469,6 +488,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             budgets: Budgets::new(budgets.into_values()),
             daemon_sets: sets.into_iter().map(|set| (set.uid.clone(), set)).collect(),
             control_plane: ControlPlane { etcd_members },
+            certificates,
             lock: lock.map(|(holder, renewed_at)| HeldLock { holder, renewed_at, duration: Duration::from_secs(60) }),
             sandbox,
             gaps,
@@ -647,6 +667,7 @@ fn small() -> Snapshot {
         budgets: Budgets::default(),
         daemon_sets: BTreeMap::new(),
         control_plane: ControlPlane::default(),
+        certificates: Certificates::default(),
         lock: None,
         sandbox: true,
         gaps: Vec::new(),

@@ -7,8 +7,8 @@ use haulout::model::{
     TableName, Uid, ZoneName,
 };
 use haulout::plan::{
-    Action, Blocked, BlockedReason, Capacity, ClusterPlan, Counts, HeldUntil, Hold, NodeEnd, OnFailure, Outage,
-    Precondition, Rest, Slot, Step, StepId, Unknown, UnknownReason, Verb, Wanted, Wave, Why,
+    Action, Blocked, BlockedReason, Capacity, CertificateReport, ClusterPlan, Counts, HeldUntil, Hold, NodeEnd,
+    OnFailure, Outage, Precondition, Rest, Slot, Step, StepId, Unknown, UnknownReason, Verb, Wanted, Wave, Why,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,7 @@ pub(crate) fn empty(name: &str) -> ClusterPlan {
         unknown: Vec::new(),
         notices: Vec::new(),
         gaps: Vec::new(),
+        certificates: CertificateReport::default(),
         counts: Counts::default(),
         node_pod: None,
     }

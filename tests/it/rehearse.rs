@@ -46,6 +46,8 @@ fn node(index: usize) -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: BTreeMap::from([("pods".into(), "110".into())]),
+        addresses: Vec::new(),
+        kubelet_port: 0,
         created_at: None,
         terminating: false,
     }
@@ -123,6 +125,7 @@ fn snapshot(nodes: usize, pods: usize) -> Snapshot {
         budgets: Budgets::new(budgets),
         daemon_sets: BTreeMap::from([(agent.uid.clone(), agent)]),
         control_plane: ControlPlane::default(),
+        certificates: Certificates::default(),
         lock: None,
         sandbox: true,
         gaps: Vec::new(),

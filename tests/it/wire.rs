@@ -265,7 +265,7 @@ async fn what_cannot_be_read_is_a_gap_with_the_rule_that_closes_it() {
 
     let (_, cluster) = Server::start(|_, _| failure(403, "Forbidden", "no")).await;
     let error = observe(&*cluster, None, cluster_name(), now).await.unwrap_err();
-    let ObserveError::Nodes { source, .. } = &error;
+    let ObserveError::Nodes { source, .. } = &error else { panic!("{error:?}") };
     assert_eq!((error.to_string().as_str(), source.kind), ("observe cluster prod", ReadErrorKind::Forbidden));
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "figures belong beside the result of their scenario")]
 
 mod account;
+mod certificates;
 mod cluster;
 mod crash;
 mod differential;
@@ -51,6 +52,11 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("nobody_reads_and_the_run_goes_on", outcomes::nobody_reads_and_the_run_goes_on),
     ("the_proof_of_one_at_a_time_finds_two", kills::the_proof_of_one_at_a_time_finds_two),
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
+    ("certificates_are_seen_with_their_true_ends", certificates::certificates_are_seen_with_their_true_ends),
+    (
+        "an_api_server_that_cannot_be_believed_is_told_by_its_certificate",
+        certificates::an_api_server_that_cannot_be_believed_is_told_by_its_certificate,
+    ),
     ("doctor_names_each_missing_rule", doctor::doctor_names_each_missing_rule),
     ("doctor_shows_every_problem_at_once", doctor::doctor_shows_every_problem_at_once),
     ("each_feature_works_with_only_its_role", doctor::each_feature_works_with_only_its_role),

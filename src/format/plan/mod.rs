@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Kind;
+use super::{Kind, certificate};
 use crate::model::{self, Foreign, Grace, RebootMethod};
 use crate::plan::words::{self, Words};
 use crate::plan::{self, ClusterPlan, Plan};
@@ -106,6 +106,7 @@ fn of_cluster(cluster: &ClusterPlan, now: Timestamp) -> wire::Cluster {
             .iter()
             .map(|gap| wire::Gap { subject: gap.subject.into(), why: raw(&gap.why), remedy: gap.remedy.clone() })
             .collect(),
+        certificates: certificate::of_report(&cluster.certificates),
         counts: of_counts(&cluster.counts),
     }
 }

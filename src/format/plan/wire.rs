@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::format::certificate::CertificateReport;
 use crate::format::snapshot::MarkPhase;
 
 /// A plan of haulout: what will be done, in which order and why, and what is wanted but cannot be or is not known.
@@ -102,6 +103,9 @@ pub(in crate::format) struct Cluster {
     pub notices: Vec<Notice>,
     /// What could not be read.
     pub gaps: Vec<Gap>,
+    /// The certificates of the cluster, and of the way to it; nothing where none was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateReport>,
     pub counts: Counts,
 }
 

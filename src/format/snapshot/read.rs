@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::{self, Text};
-use crate::format::{FormatError, Kind};
+use crate::format::{FormatError, Kind, certificate};
 use crate::model::{
-    BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, ClusterName, ControlPlane, Cordon, DaemonSet, Foreign, Gap,
-    HeldLock, InvalidName, KuredLock, Labels, LastReboot, Mark, Namespace, Node, NodeName, Owner, Pod, PodKey, PodName,
-    PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots, Report, ReportedReboot, RunId, Selector, Shapes,
-    Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy, ZoneName, is_dangerous, sanitise,
+    AddressKind, BootId, Bound, Budget, BudgetKey, BudgetSpec, Budgets, Certificates, ClusterName, ControlPlane,
+    Cordon, DaemonSet, Foreign, Gap, HeldLock, InvalidName, KuredLock, Labels, LastReboot, Mark, Namespace, Node,
+    NodeAddress, NodeName, Owner, Pod, PodKey, PodName, PodPhase, PodShape, PodStatus, PoolName, Readiness, Reboots,
+    Report, ReportedReboot, RunId, Selector, Shapes, Snapshot, TableName, Taint, TaintEffect, Uid, UnhealthyPolicy,
+    ZoneName, is_dangerous, sanitise,
 };
 
 /// Reads a snapshot.
@@ -103,6 +104,10 @@ impl Reader {
             pods: self.pods(&document.shapes, &document.pods)?,
             budgets: Budgets::new(budgets),
             daemon_sets,
+            certificates: match &document.certificates {
+                None => Certificates::default(),
+                Some(wire) => certificate::to_certificates(wire).map_err(|(at, why)| top.error(&at, why))?,
+            },
             control_plane: ControlPlane { etcd_members },
             lock,
             sandbox: document.sandbox,
@@ -211,6 +216,19 @@ impl Reader {
                 })
                 .collect::<Result<_, FormatError>>()?,
             allocatable: self.map(&node.allocatable, at, "allocatable")?,
+            addresses: node
+                .addresses
+                .iter()
+                .map(|address| NodeAddress {
+                    kind: match address.kind {
+                        wire::AddressKind::InternalIp => AddressKind::InternalIp,
+                        wire::AddressKind::ExternalIp => AddressKind::ExternalIp,
+                        wire::AddressKind::Name => AddressKind::Name,
+                    },
+                    address: foreign(&address.address),
+                })
+                .collect(),
+            kubelet_port: node.kubelet_port,
             created_at: maybe(node.created_at.as_ref(), |of| time(of, at, "created_at"))?,
             terminating: node.terminating,
         })

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::format::certificate::WireCertificates;
 use crate::format::plan::GapSubject;
 
 /// Text that is borrowed where it needs no unescaping, inside options, lists and maps too.
@@ -29,6 +30,10 @@ impl AsRef<str> for Text<'_> {
     fn as_ref(&self) -> &str {
         &self.0
     }
+}
+
+fn is_zero(value: &u16) -> bool {
+    *value == 0
 }
 
 fn is_false(value: &bool) -> bool {
@@ -63,6 +68,9 @@ pub(in crate::format) struct Document<'a> {
     pub gaps: Vec<Gap<'a>>,
     /// Nodes with an etcd member, and whether it is Ready.
     pub etcd_members: BTreeMap<Text<'a>, bool>,
+    /// The certificates of the cluster, and of the way to it; nothing where none was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<WireCertificates>,
     pub nodes: Vec<Node<'a>>,
     pub budgets: Vec<Budget<'a>>,
     pub daemon_sets: Vec<DaemonSet<'a>>,
@@ -136,10 +144,33 @@ pub(in crate::format) struct Node<'a> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint<'a>>,
     pub allocatable: BTreeMap<Text<'a>, Text<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<NodeAddress<'a>>,
+    /// The port of its kubelet; 0 where it does not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kubelet_port: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub terminating: bool,
+}
+
+/// An address by which a node can be reached.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::format) struct NodeAddress<'a> {
+    pub kind: AddressKind,
+    #[serde(borrow)]
+    pub address: Text<'a>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::format) enum AddressKind {
+    InternalIp,
+    ExternalIp,
+    /// A host name, inside or outside the cluster.
+    Name,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

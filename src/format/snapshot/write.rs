@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::wire::{self, Text};
-use crate::format::Kind;
+use crate::format::{Kind, certificate};
 use crate::model::{
-    Bound, Budget, BudgetSpec, Cordon, Foreign, KuredLock, Labels, LastReboot, Mark, Node, Owner, Phase, Pod, PodPhase,
-    PodShape, Readiness, Report, ReportedReboot, Snapshot, TaintEffect, UnhealthyPolicy,
+    AddressKind, Bound, Budget, BudgetSpec, Cordon, Foreign, KuredLock, Labels, LastReboot, Mark, Node, Owner, Phase,
+    Pod, PodPhase, PodShape, Readiness, Report, ReportedReboot, Snapshot, TaintEffect, UnhealthyPolicy,
 };
 
 /// Elements down to here have lines of their own: document, its lists.
@@ -51,6 +51,7 @@ fn document(snapshot: &Snapshot) -> wire::Document<'_> {
             .iter()
             .map(|(node, ready)| (node.as_str().into(), *ready))
             .collect(),
+        certificates: certificate::of_certificates(&snapshot.certificates),
         nodes: snapshot.nodes.values().map(node).collect(),
         budgets: snapshot.budgets.iter().map(budget).collect(),
         daemon_sets: snapshot
@@ -174,6 +175,19 @@ fn node(node: &Node) -> wire::Node<'_> {
             })
             .collect(),
         allocatable: labels(&node.allocatable),
+        addresses: node
+            .addresses
+            .iter()
+            .map(|address| wire::NodeAddress {
+                kind: match address.kind {
+                    AddressKind::InternalIp => wire::AddressKind::InternalIp,
+                    AddressKind::ExternalIp => wire::AddressKind::ExternalIp,
+                    AddressKind::Name => wire::AddressKind::Name,
+                },
+                address: foreign(&address.address),
+            })
+            .collect(),
+        kubelet_port: node.kubelet_port,
         created_at: node.created_at.map(time),
         terminating: node.terminating,
     }

@@ -58,6 +58,8 @@ pub(in crate::node) fn node() -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: BTreeMap::new(),
+        addresses: Vec::new(),
+        kubelet_port: 0,
         created_at: None,
         terminating: false,
     }

@@ -5,10 +5,12 @@
 //! and never stands at the beginning, so that no line of a log can start with it.
 
 mod blocked;
+mod certificate;
 mod outage;
 mod unknown;
 
 pub use blocked::{blocked_code, blocked_kind, cannot, free, free_of};
+pub use certificate::CertificateLine;
 pub use outage::{action, headline, on_failure};
 pub use unknown::unknown_code;
 

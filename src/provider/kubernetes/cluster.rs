@@ -8,6 +8,7 @@ use kube::{Client, Config};
 use tower::Layer;
 
 use super::access::{Access, ConnectError, ForeignError, Via, in_cluster, resolve};
+use super::certificates::Way;
 use super::transport::Transport;
 use crate::model::{Foreign, LabelKey};
 
@@ -19,11 +20,13 @@ use crate::model::{Foreign, LabelKey};
 pub struct KubernetesCluster {
     pub(super) transport: Transport,
     pub(super) pool_label: Option<LabelKey>,
+    /// What the way to the cluster shows of certificates; `None` where it is simulated in this process.
+    pub(super) way: Option<Arc<Way>>,
 }
 
 impl KubernetesCluster {
-    fn new(transport: Transport, pool_label: Option<LabelKey>) -> Self {
-        Self { transport, pool_label }
+    fn new(transport: Transport, pool_label: Option<LabelKey>, way: Option<Arc<Way>>) -> Self {
+        Self { transport, pool_label, way }
     }
 }
 
@@ -42,14 +45,17 @@ pub async fn connect(
 ) -> Result<Arc<KubernetesCluster>, ConnectError> {
     let agent = HeaderValue::from_str(&format!("haulout/{} {verb}", env!("CARGO_PKG_VERSION")))
         .map_err(|_| ConnectError::Agent)?;
-    let (client, via) = match access {
-        Access::InProcess(router) => (Client::new(router, "default"), Via::Sandbox),
-        Access::InCluster => client(in_cluster()?).await?,
-        Access::Kubeconfig { path, context, env } => {
-            client(resolve(path.as_deref(), context.as_deref(), &env)?).await?
+    let config = match access {
+        Access::InProcess(router) => {
+            let transport = Transport::new(Client::new(router, "default"), agent, Via::Sandbox);
+            return Ok(Arc::new(KubernetesCluster::new(transport, pool_label, None)));
         }
+        Access::InCluster => in_cluster()?,
+        Access::Kubeconfig { path, context, env } => resolve(path.as_deref(), context.as_deref(), &env)?,
     };
-    Ok(Arc::new(KubernetesCluster::new(Transport::new(client, agent, via), pool_label)))
+    let way = Arc::new(Way::of(&config));
+    let (client, via) = client(config).await?;
+    Ok(Arc::new(KubernetesCluster::new(Transport::new(client, agent, via), pool_label, Some(way))))
 }
 
 /// Makes a client. Credential plugins run in here and may ask people things, so it happens where blocking is allowed.

@@ -3,7 +3,8 @@
 use super::list::Kind;
 use super::watch::Keyed;
 use super::wire::{
-    CertificateSigningRequest, Interner, Misfit, Named, Node, Pod, PodDisruptionBudget, VolumeAttachment,
+    ApiService, CertificateSigningRequest, CustomResourceDefinition, Interner, ManagedCertificate, Misfit, Named,
+    NamedBundle, Node, Pod, PodDisruptionBudget, VolumeAttachment, WebhookConfiguration,
 };
 use crate::model;
 use crate::model::LabelKey;
@@ -89,6 +90,90 @@ impl Kind for ServingRequests {
 
     fn take(&mut self, wire: CertificateSigningRequest) -> Result<bool, Misfit> {
         Ok(wire.is_pending_serving(self.0.as_str()))
+    }
+}
+
+/// The authorities that webhooks name which validate.
+#[derive(Debug)]
+pub(super) struct ValidatingWebhooks;
+
+impl Kind for ValidatingWebhooks {
+    type Wire = WebhookConfiguration;
+    type Model = Vec<NamedBundle>;
+    const LIST: &'static str = "ValidatingWebhookConfigurationList";
+
+    fn take(&mut self, wire: WebhookConfiguration) -> Result<Vec<NamedBundle>, Misfit> {
+        Ok(wire.bundles())
+    }
+}
+
+/// The authorities that webhooks name which change.
+#[derive(Debug)]
+pub(super) struct MutatingWebhooks;
+
+impl Kind for MutatingWebhooks {
+    type Wire = WebhookConfiguration;
+    type Model = Vec<NamedBundle>;
+    const LIST: &'static str = "MutatingWebhookConfigurationList";
+
+    fn take(&mut self, wire: WebhookConfiguration) -> Result<Vec<NamedBundle>, Misfit> {
+        Ok(wire.bundles())
+    }
+}
+
+/// The authorities that APIServices name.
+#[derive(Debug)]
+pub(super) struct ApiServices;
+
+impl Kind for ApiServices {
+    type Wire = ApiService;
+    type Model = Vec<NamedBundle>;
+    const LIST: &'static str = "APIServiceList";
+
+    fn take(&mut self, wire: ApiService) -> Result<Vec<NamedBundle>, Misfit> {
+        Ok(wire.bundle().into_iter().collect())
+    }
+}
+
+/// The authorities that CustomResourceDefinitions name for conversion.
+#[derive(Debug)]
+pub(super) struct Conversions;
+
+impl Kind for Conversions {
+    type Wire = CustomResourceDefinition;
+    type Model = Vec<NamedBundle>;
+    const LIST: &'static str = "CustomResourceDefinitionList";
+
+    fn take(&mut self, wire: CustomResourceDefinition) -> Result<Vec<NamedBundle>, Misfit> {
+        Ok(wire.bundle().into_iter().collect())
+    }
+}
+
+/// The Certificates of cert-manager that were issued.
+#[derive(Debug)]
+pub(super) struct ManagedCertificates;
+
+impl Kind for ManagedCertificates {
+    type Wire = ManagedCertificate;
+    type Model = Option<model::SeenCertificate>;
+    const LIST: &'static str = "CertificateList";
+
+    fn take(&mut self, wire: ManagedCertificate) -> Result<Option<model::SeenCertificate>, Misfit> {
+        Ok(wire.seen())
+    }
+}
+
+/// The undecided requests for serving certificates, of all nodes.
+#[derive(Debug)]
+pub(super) struct PendingServing;
+
+impl Kind for PendingServing {
+    type Wire = CertificateSigningRequest;
+    type Model = Option<model::ServingRequest>;
+    const LIST: &'static str = "CertificateSigningRequestList";
+
+    fn take(&mut self, wire: CertificateSigningRequest) -> Result<Option<model::ServingRequest>, Misfit> {
+        Ok(wire.pending_serving())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod json;
 mod access;
 mod acts;
 mod annotation;
+mod certificates;
 mod cluster;
 mod failure;
 mod kinds;

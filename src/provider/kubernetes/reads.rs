@@ -18,7 +18,8 @@ use super::transport::{Answer, JSON, READ_DEADLINE, Target};
 use super::watch::{follow, receive};
 use super::wire::{self, Misfit, SERVING_SIGNER};
 use crate::model::{
-    Budget, BudgetKey, DaemonSet, Foreign, MANAGED_NAMESPACE, Node, NodeName, Pod, PodKey, RunId, Uid, reboot_pod_name,
+    Budget, BudgetKey, Certificates, DaemonSet, Foreign, MANAGED_NAMESPACE, Node, NodeName, Pod, PodKey, RunId, Uid,
+    reboot_pod_name,
 };
 use crate::provider::{ClusterReads, Followed, NodeLease, PodScope, ReadError, RebootPodState, Volumes};
 
@@ -360,6 +361,14 @@ impl ClusterReads for KubernetesCluster {
         let all = Listing { operation: "list certificatesigningrequests".to_owned(), target };
         let (pending, _) = Pages::new(self.transport.clone(), all, ServingRequests(name.clone())).all().await?;
         Ok(u32::try_from(pending.into_iter().filter(|pending| *pending).count()).unwrap_or(u32::MAX))
+    }
+
+    async fn certificates(&self) -> Certificates {
+        self.look_for_certificates().await
+    }
+
+    async fn kubelet_certificates(&self, nodes: &[Node]) -> Certificates {
+        self.look_at_kubelets(nodes).await
     }
 
     async fn reboot_pod(&self, node: &NodeName, run: &RunId) -> Result<RebootPodState, ReadError> {

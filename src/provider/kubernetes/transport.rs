@@ -96,6 +96,11 @@ impl Target {
         Self { text: path.into(), started: false }
     }
 
+    /// Path and query as they are sent.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+
     pub(super) fn with(mut self, key: &str, value: &str) -> Self {
         self.text.push(if self.started { '&' } else { '?' });
         self.started = true;

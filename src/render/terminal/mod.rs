@@ -43,6 +43,7 @@ pub fn clusters(config: &Foreign, now: Timestamp, clusters: &[Arc<ClusterPlan>],
         sections::unknown(&mut page, &words, cluster);
         sections::gaps(&mut page, &words, cluster);
         sections::notices(&mut page, &words, cluster);
+        sections::certificates(&mut page, &words, cluster);
         if clusters.len() > 1 {
             page.gap();
             page.line(0, &nodes_line(&cluster.counts, ""));

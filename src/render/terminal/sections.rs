@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fold::{Fold, fold};
 use super::page::{Page, Symbol};
 use crate::model::{NodeName, TableName};
-use crate::plan::words::{Told, Words, blocked_kind, cannot, count, headline, names, number, unknown_code};
+use crate::plan::words::{
+    CertificateLine, Told, Words, blocked_kind, cannot, count, headline, names, number, unknown_code,
+};
 use crate::plan::{Blocked, ClusterPlan, Notice, Outage, Unknown};
 use crate::run::{LeftAs, Remaining};
 
@@ -166,6 +168,24 @@ pub(super) fn notices(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterP
     lines.extend(protected.map(|((by, table), nodes)| words.protected_from_service(nodes, by, table, most)));
     for line in lines.iter().take(MOST_NOTES) {
         page.note(line);
+    }
+    more(page, lines.len());
+}
+
+pub(super) fn certificates(page: &mut Page<'_>, words: &Words<'_>, cluster: &ClusterPlan) {
+    let lines = words.certificates(&cluster.certificates);
+    if lines.is_empty() {
+        return;
+    }
+    page.heading("Certificates");
+    for line in lines.iter().take(MOST_NOTES) {
+        match line {
+            CertificateLine::Fine(text) | CertificateLine::Unseen(text) => page.line(4, text),
+            CertificateLine::Worry(told) => {
+                page.note(&told.text);
+                page.advice(6, "what to do:", &told.advice);
+            }
+        }
     }
     more(page, lines.len());
 }

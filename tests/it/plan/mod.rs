@@ -6,6 +6,6 @@ mod adopted;
 mod blocked;
 mod checker;
 mod properties;
-mod scene;
+pub(crate) mod scene;
 mod shape;
 mod triggers;

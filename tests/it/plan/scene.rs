@@ -31,7 +31,7 @@ pub(super) fn cluster_name(text: &str) -> ClusterName {
 }
 
 /// A Ready Linux worker whose report says that it needs a reboot.
-pub(super) fn node(text: &str, pool: &str, zone: &str) -> Node {
+pub(crate) fn node(text: &str, pool: &str, zone: &str) -> Node {
     let boot = BootId::new(format!("boot-{text}")).unwrap();
     Node {
         name: name(text),
@@ -59,6 +59,8 @@ pub(super) fn node(text: &str, pool: &str, zone: &str) -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: BTreeMap::new(),
+        addresses: Vec::new(),
+        kubelet_port: 0,
         created_at: None,
         terminating: false,
     }
@@ -139,7 +141,7 @@ pub(super) fn budget(key: &str, app: &str, spec: BudgetSpec, expected: u32, allo
     }
 }
 
-pub(super) fn snapshot(nodes: impl IntoIterator<Item = Node>) -> Snapshot {
+pub(crate) fn snapshot(nodes: impl IntoIterator<Item = Node>) -> Snapshot {
     Snapshot {
         cluster: cluster_name("prod"),
         via: Foreign::new("sandbox"),
@@ -151,6 +153,7 @@ pub(super) fn snapshot(nodes: impl IntoIterator<Item = Node>) -> Snapshot {
         budgets: Budgets::default(),
         daemon_sets: BTreeMap::new(),
         control_plane: ControlPlane::default(),
+        certificates: Certificates::default(),
         lock: None,
         sandbox: true,
         gaps: Vec::new(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use haulout::config::{Cluster, Config, OutOfService, Reach, Scope};
 use haulout::model::{
-    BootId, Budgets, ClusterName, ControlPlane, DrainRule, Foreign, Labels, Limit, Namespace, Node, NodeName, Pod,
-    PodKey, PodName, PoolName, Readiness, Report, Snapshot, TableName, Uid, UnmanagedPods, ZoneName,
+    BootId, Budgets, Certificates, ClusterName, ControlPlane, DrainRule, Foreign, Labels, Limit, Namespace, Node,
+    NodeName, Pod, PodKey, PodName, PoolName, Readiness, Report, Snapshot, TableName, Uid, UnmanagedPods, ZoneName,
 };
 use haulout::plan::{Impact, Selection, plan};
 use haulout::provider::ClusterReads;
@@ -116,6 +116,8 @@ fn empty(name: &NodeName) -> Result<Snapshot, Failed> {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: BTreeMap::new(),
+        addresses: Vec::new(),
+        kubelet_port: 0,
         created_at: None,
         terminating: false,
     };
@@ -130,6 +132,7 @@ fn empty(name: &NodeName) -> Result<Snapshot, Failed> {
         budgets: Budgets::default(),
         daemon_sets: BTreeMap::new(),
         control_plane: ControlPlane::default(),
+        certificates: Certificates::default(),
         lock: None,
         sandbox: false,
         gaps: Vec::new(),

@@ -102,7 +102,7 @@ pub(super) fn credentials(reads: &[CredentialRead], now: Timestamp, needed: Dura
                 let says = format!("{}; the API server does not accept it", finding.says);
                 Finding::new(Standing::Problem, "credentials", says).advise("log in again, or fetch a new kubeconfig")
             }
-            Standing::Ok | Standing::Problem | Standing::NotLooked => finding,
+            Standing::Ok | Standing::Note | Standing::Problem | Standing::NotLooked => finding,
         })
         .collect()
 }
@@ -163,6 +163,7 @@ fn role(feature: Feature, place: Place, answers: &[&Answer], who: &str) -> Findi
         Feature::Plan => "to plan",
         Feature::Apply => "to apply",
         Feature::Reboot => "to reboot",
+        Feature::Certificates => "to see certificates",
     };
     let within = match place {
         Place::Cluster => String::new(),
@@ -187,7 +188,12 @@ fn role(feature: Feature, place: Place, answers: &[&Answer], who: &str) -> Findi
         return Finding::new(Standing::Ok, about, format!("{who} has {counted} of {counted}"));
     }
     let lacking: usize = missing.iter().map(|(_, verbs)| verbs.len()).sum();
-    let mut finding = Finding::new(Standing::Problem, about, format!("{who} lacks {lacking} of {counted}"));
+    let (standing, without) = if feature.is_optional() {
+        (Standing::Note, "; plans show fewer certificates")
+    } else {
+        (Standing::Problem, "")
+    };
+    let mut finding = Finding::new(standing, about, format!("{who} lacks {lacking} of {counted}{without}"));
     finding.particulars = missing
         .iter()
         .map(|(rule, verbs)| format!("may not {} {}{within}: {}", verbs.join(", "), rule.target.words(), rule.why))
@@ -382,10 +388,10 @@ mod tests {
             let finding = rights(&answers, Some(&Foreign::new("ci"))).remove(0);
             (finding.says, finding.advice.is_some_and(|advice| advice.contains("it may only have to be bound")))
         };
-        assert_eq!(asked(Rule::is_everybodys), ("ci lacks 5 of 5".to_owned(), true));
-        assert_eq!(asked(|_| false), ("ci lacks 6 of 6".to_owned(), true));
-        assert_eq!(asked(|rule| rule.target.words() == "nodes"), ("ci lacks 5 of 6".to_owned(), false));
-        assert_eq!(asked(|_| true), ("ci has 5 of 5".to_owned(), false));
+        assert_eq!(asked(Rule::is_everybodys), ("ci lacks 6 of 6".to_owned(), true));
+        assert_eq!(asked(|_| false), ("ci lacks 7 of 7".to_owned(), true));
+        assert_eq!(asked(|rule| rule.target.words() == "nodes"), ("ci lacks 6 of 7".to_owned(), false));
+        assert_eq!(asked(|_| true), ("ci has 6 of 6".to_owned(), false));
     }
 
     #[test]

@@ -75,7 +75,11 @@ struct Wants {
 impl Wants {
     fn of(config: &Config, cluster: &ClusterName, purpose: Purpose) -> Self {
         if purpose == Purpose::Plan {
-            return Self { features: vec![Feature::Plan], methods: Vec::new(), outage: Duration::ZERO };
+            return Self {
+                features: vec![Feature::Plan, Feature::Certificates],
+                methods: Vec::new(),
+                outage: Duration::ZERO,
+            };
         }
         let reboots = || config.reboots.values().filter(|reboot| reboot.scope.clusters.contains(cluster));
         let mut methods: Vec<RebootMethod> = reboots().map(|reboot| reboot.method).collect();
@@ -96,6 +100,7 @@ impl Wants {
         if !methods.is_empty() {
             features.push(Feature::Reboot);
         }
+        features.push(Feature::Certificates);
         Self { features, methods, outage }
     }
 }

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use kube::Config;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Access, ConnectError, certificates, decode_base64, in_cluster, resolve};
+use super::{Access, ConnectError, in_cluster, resolve};
 use crate::model::Foreign;
+use crate::provider::tls::x509::{self, certificates, decode_base64};
 
 /// How the API server proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,20 +93,23 @@ fn describe(config: &Config) -> AccessRead {
     AccessRead { proof, authority_ends, credentials: credentials(config) }
 }
 
+/// The client's own certificate in DER, where the kubeconfig has one.
+pub(in super::super) fn client_certificate(config: &Config) -> Option<Result<Vec<u8>, String>> {
+    let auth = &config.auth_info;
+    let pem = match (&auth.client_certificate_data, &auth.client_certificate) {
+        (Some(data), _) if !data.is_empty() => decode_base64(data).ok_or_else(|| "it is not base64".to_owned()),
+        (_, Some(path)) if !path.is_empty() => std::fs::read(path).map_err(|error| error.to_string()),
+        _ => return None,
+    };
+    // The first is the client's own; others are of the authorities between it and the root.
+    Some(pem.and_then(|pem| Ok(certificates(&pem)?.swap_remove(0))))
+}
+
 fn credentials(config: &Config) -> Vec<CredentialRead> {
     let auth = &config.auth_info;
     let mut out = Vec::new();
-    let certificate = match (&auth.client_certificate_data, &auth.client_certificate) {
-        (Some(data), _) if !data.is_empty() => Some(decode_base64(data).ok_or_else(|| "it is not base64".to_owned())),
-        (_, Some(path)) if !path.is_empty() => Some(std::fs::read(path).map_err(|error| error.to_string())),
-        _ => None,
-    };
-    if let Some(pem) = certificate {
-        let ends = pem.and_then(|pem| {
-            // The first is the client's own; others are of the authorities between it and the root.
-            let all = certificates(&pem)?;
-            all.first().map_or_else(|| Ok(None), |first| end_of_certificate(first).map(Some))
-        });
+    if let Some(der) = client_certificate(config) {
+        let ends = der.and_then(|der| end_of_certificate(&der).map(Some));
         out.push(read(Credential::ClientCertificate, ends));
     }
     if let Some(exec) = &auth.exec {
@@ -135,9 +138,7 @@ fn read(credential: Credential, ends: Result<Option<Timestamp>, String>) -> Cred
 }
 
 fn end_of_certificate(der: &[u8]) -> Result<Timestamp, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-    let seconds = certificate.validity().not_after.timestamp();
-    Timestamp::from_second(seconds).map_err(|error| error.to_string())
+    x509::read(der).map(|x509| x509.not_after)
 }
 
 /// `exp` of a token that is a JWT; others do not say when they end. Its signature is for the API server to check.

@@ -18,7 +18,9 @@ use kube::config::{Cluster, ExecAuthCluster, Kubeconfig};
 use super::proxy::proxy_for;
 use super::transport::{CONNECT_DEADLINE, causes};
 use crate::model::{Advice, Explain, Foreign, Kind, sanitise};
+use crate::provider::tls::x509::{certificates, decode_base64};
 
+pub(super) use describe::client_certificate;
 pub use describe::{AccessRead, Credential, CredentialRead, ServerProof};
 
 /// A kubeconfig with hundreds of clusters has some hundred kilobytes.
@@ -370,24 +372,6 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, ConnectError> {
         (None, None) => return Ok(None),
     };
     certificates(&pem).map(Some).map_err(|why| wrong(ForeignError::text(why)))
-}
-
-/// The certificates of a file in PEM, as DER; at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
-    let text = String::from_utf8_lossy(pem);
-    let mut certificates = Vec::new();
-    for block in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
-        let body = block.split("-----END").next().unwrap_or_default();
-        certificates.push(decode_base64(body).filter(|der| !der.is_empty()).ok_or("it is not PEM")?);
-    }
-    if certificates.is_empty() { Err("it holds no certificate in PEM") } else { Ok(certificates) }
-}
-
-/// Decodes base64, with whatever white space is in it.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let packed: String = text.split_whitespace().collect();
-    let value = serde_json::Value::String(packed);
-    serde_json::from_value::<k8s_openapi::ByteString>(value).ok().map(|bytes| bytes.0)
 }
 
 /// The known name that is most like the one given.

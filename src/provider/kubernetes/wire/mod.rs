@@ -14,6 +14,7 @@ mod pod;
 mod scalar;
 mod status;
 mod storage;
+mod trust;
 
 pub(super) use budget::PodDisruptionBudget;
 pub(super) use meta::{ListMeta, Named, TypeMeta};
@@ -23,6 +24,7 @@ pub(super) use pod::{Interner, Pod};
 pub(super) use scalar::Time;
 pub(super) use status::Status;
 pub(super) use storage::{CertificateSigningRequest, SERVING_SIGNER, VolumeAttachment};
+pub(super) use trust::{ApiService, CustomResourceDefinition, ManagedCertificate, NamedBundle, WebhookConfiguration};
 
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,9 @@ use super::scalar::{FieldsV1, Quantity, Time};
 use crate::model::{
     ANNOTATION_BOOT_ID, ANNOTATION_BOOTED_AT, ANNOTATION_CORDON, ANNOTATION_LAST_REBOOT, ANNOTATION_PHASE,
     ANNOTATION_REBOOT_REASON, ANNOTATION_REBOOT_REQUIRED, ANNOTATION_REPORTED_AT, ANNOTATION_SCALE_DOWN_BEFORE,
-    ANNOTATION_SCALE_DOWN_DISABLED, BootId, Cordon, FIELD_MANAGER, Foreign, LabelKey, Mark, Node as ModelNode,
-    NodeName, Phase, PoolName, Readiness, Report, ReportedReboot, Taint as ModelTaint, TaintEffect, Uid, ZoneName,
+    ANNOTATION_SCALE_DOWN_DISABLED, AddressKind, BootId, Cordon, FIELD_MANAGER, Foreign, LabelKey, Mark,
+    Node as ModelNode, NodeAddress as ModelAddress, NodeName, Phase, PoolName, Readiness, Report, ReportedReboot,
+    Taint as ModelTaint, TaintEffect, Uid, ZoneName,
 };
 use crate::provider::kubernetes::annotation;
 
@@ -111,6 +112,10 @@ struct NodeStatus {
     allocatable: BTreeMap<String, Quantity>,
     #[prost(message, repeated, tag = "4")]
     conditions: Vec<NodeCondition>,
+    #[prost(message, repeated, tag = "5")]
+    addresses: Vec<NodeAddress>,
+    #[prost(message, optional, tag = "6")]
+    daemon_endpoints: Option<NodeDaemonEndpoints>,
     #[prost(message, optional, tag = "7")]
     node_info: Option<NodeSystemInfo>,
 }
@@ -122,6 +127,30 @@ struct NodeCondition {
     r#type: String,
     #[prost(string, tag = "2")]
     status: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default)]
+struct NodeAddress {
+    #[prost(string, tag = "1")]
+    r#type: String,
+    #[prost(string, tag = "2")]
+    address: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeDaemonEndpoints {
+    #[prost(message, optional, tag = "1")]
+    kubelet_endpoint: Option<DaemonEndpoint>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
+#[serde(default)]
+struct DaemonEndpoint {
+    #[prost(int32, tag = "1")]
+    #[serde(rename = "Port")]
+    port: i32,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
@@ -227,6 +256,19 @@ impl TryFrom<Taint> for ModelTaint {
     }
 }
 
+impl NodeAddress {
+    /// The address, where its type is one that the API defines.
+    fn known(&self) -> Option<ModelAddress> {
+        let kind = match self.r#type.as_str() {
+            "InternalIP" => AddressKind::InternalIp,
+            "ExternalIP" => AddressKind::ExternalIp,
+            "Hostname" | "InternalDNS" | "ExternalDNS" => AddressKind::Name,
+            _ => return None,
+        };
+        Some(ModelAddress { kind, address: Foreign::new(&self.address) })
+    }
+}
+
 /// A node is understood together with the label that names its pool, where the config gives one.
 impl TryFrom<(Node, Option<&LabelKey>)> for ModelNode {
     type Error = Misfit;
@@ -270,6 +312,12 @@ impl TryFrom<(Node, Option<&LabelKey>)> for ModelNode {
                 .into_iter()
                 .map(|(resource, quantity)| (resource.into(), quantity.text.into()))
                 .collect(),
+            addresses: status.addresses.iter().filter_map(NodeAddress::known).collect(),
+            kubelet_port: status
+                .daemon_endpoints
+                .and_then(|endpoints| endpoints.kubelet_endpoint)
+                .and_then(|endpoint| u16::try_from(endpoint.port).ok())
+                .unwrap_or(0),
             created_at: meta.creation_timestamp.as_ref().and_then(Time::timestamp),
             terminating: meta.deletion_timestamp.is_some(),
         })

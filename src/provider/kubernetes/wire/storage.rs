@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::meta::{Condition, Meta};
+use crate::model::{Foreign, NodeName, ServingRequest};
 
 /// `storage.k8s.io/v1.VolumeAttachment`.
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
@@ -47,6 +48,8 @@ impl VolumeAttachment {
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
 #[serde(default)]
 pub(in super::super) struct CertificateSigningRequest {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<Meta>,
     #[prost(message, optional, tag = "2")]
     spec: Option<CertificateSigningRequestSpec>,
     #[prost(message, optional, tag = "3")]
@@ -74,12 +77,22 @@ struct CertificateSigningRequestStatus {
 pub(in super::super) const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 
 impl CertificateSigningRequest {
+    /// The node for which it asks for a serving certificate, where nobody has decided on it yet.
+    fn pending_node(&self) -> Option<&str> {
+        let spec = self.spec.as_ref().filter(|spec| spec.signer_name == SERVING_SIGNER)?;
+        // Approved, Denied and Failed are all the conditions there are: none of them is what `kubectl` calls Pending.
+        let undecided = self.status.as_ref().is_none_or(|status| status.conditions.is_empty());
+        spec.username.strip_prefix("system:node:").filter(|_| undecided)
+    }
+
     /// Whether it asks for a serving certificate of `node` and nobody has decided on it yet.
     pub(in super::super) fn is_pending_serving(&self, node: &str) -> bool {
-        let asks = self.spec.as_ref().is_some_and(|spec| {
-            spec.signer_name == SERVING_SIGNER && spec.username.strip_prefix("system:node:") == Some(node)
-        });
-        // Approved, Denied and Failed are all the conditions there are: none of them is what `kubectl` calls Pending.
-        asks && self.status.as_ref().is_none_or(|status| status.conditions.is_empty())
+        self.pending_node() == Some(node)
+    }
+
+    /// The request, where it asks for a serving certificate of a node and nobody has decided on it yet.
+    pub(in super::super) fn pending_serving(self) -> Option<ServingRequest> {
+        let node = NodeName::new(self.pending_node()?).ok()?;
+        Some(ServingRequest { node, name: Foreign::new(self.metadata?.name) })
     }
 }

@@ -120,6 +120,10 @@ fn a_node_has_the_field_numbers_of_the_api() {
     let status = raw()
         .message(2, raw().text(1, "cpu").message(2, raw().text(1, "4")))
         .message(4, raw().text(1, "Ready").text(2, "False"))
+        .message(5, raw().text(1, "InternalIP").text(2, "10.0.0.4"))
+        .message(5, raw().text(1, "Hostname").text(2, "node-1"))
+        .message(5, raw().text(1, "Pigeon").text(2, "coop"))
+        .message(6, raw().message(1, raw().number(1, 10_250)))
         .message(7, raw().text(3, "boot").text(4, "6.8").text(9, "linux"));
     let bytes = raw().message(1, meta).message(2, spec).message(3, status).0;
     let node = model::Node::try_from((Node::decode(bytes.as_slice()).unwrap(), None)).unwrap();
@@ -136,6 +140,12 @@ fn a_node_has_the_field_numbers_of_the_api() {
         "status": {
             "allocatable": {"cpu": 4},
             "conditions": [{"type": "Ready", "status": "False"}],
+            "addresses": [
+                {"type": "InternalIP", "address": "10.0.0.4"},
+                {"type": "Hostname", "address": "node-1"},
+                {"type": "Pigeon", "address": "coop"},
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10_250}},
             "nodeInfo": {"bootID": "boot", "kernelVersion": "6.8", "operatingSystem": "linux"},
         },
     });
@@ -143,6 +153,9 @@ fn a_node_has_the_field_numbers_of_the_api() {
     assert_eq!(node, other);
     assert_eq!(node.readiness, model::Readiness::NotReady);
     assert_eq!(node.boot_id.as_ref().unwrap().as_str(), "boot");
+    let kinds: Vec<_> = node.addresses.iter().map(|address| (address.kind, address.address.raw())).collect();
+    assert_eq!(kinds, [(model::AddressKind::InternalIp, "10.0.0.4"), (model::AddressKind::Name, "node-1")]);
+    assert_eq!(node.kubelet_port, 10_250);
     let Some(Cordon::Foreign { manager: Some(manager), since: Some(since), mark: None }) = node.cordon else {
         panic!("{:?}", node.cordon);
     };
@@ -229,8 +242,71 @@ fn small_kinds_have_the_field_numbers_of_the_api() {
     let request = raw().message(2, spec.clone()).0;
     let request = CertificateSigningRequest::decode(request.as_slice()).unwrap();
     assert!(request.is_pending_serving("n") && !request.is_pending_serving("m"));
+    let named = raw().message(1, raw().text(1, "csr-1")).message(2, spec.clone()).0;
+    let named = CertificateSigningRequest::decode(named.as_slice()).unwrap().pending_serving().unwrap();
+    assert_eq!((named.node.as_str(), named.name.raw()), ("n", "csr-1"));
     let decided = raw().message(2, spec).message(3, raw().message(1, raw().text(1, "Approved")));
     assert!(!CertificateSigningRequest::decode(decided.0.as_slice()).unwrap().is_pending_serving("n"));
+}
+
+#[test]
+fn kinds_that_name_authorities_have_the_field_numbers_of_the_api() {
+    let pem = |text: &str| raw().bytes(2, text.as_bytes());
+    let webhook = |name: &str, text: &str| raw().text(1, name).message(2, pem(text));
+    let bytes = raw().message(1, raw().text(1, "policy")).message(2, webhook("b", "B")).message(2, webhook("a", "A"));
+    let configuration = WebhookConfiguration::decode(bytes.message(2, webhook("c", "A")).0.as_slice()).unwrap();
+    let json = serde_json::json!({
+        "metadata": {"name": "policy"},
+        "webhooks": [
+            {"name": "b", "clientConfig": {"caBundle": "Qg=="}},
+            {"name": "a", "clientConfig": {"caBundle": "QQ==", "service": {"name": "s"}}},
+            {"name": "c", "clientConfig": {"caBundle": "QQ=="}},
+        ],
+    });
+    assert_eq!(configuration, serde_json::from_value(json).unwrap());
+    let bundles: Vec<_> = configuration.bundles().into_iter().map(|bundle| (bundle.name, bundle.pem)).collect();
+    assert_eq!(bundles, [("policy".to_owned(), b"A".to_vec()), ("policy".to_owned(), b"B".to_vec())]);
+
+    let spec = raw().text(2, "metrics.k8s.io").bytes(5, b"C");
+    let service = ApiService::decode(raw().message(1, raw().text(1, "v1.m")).message(2, spec).0.as_slice()).unwrap();
+    let json =
+        serde_json::json!({"metadata": {"name": "v1.m"}, "spec": {"group": "metrics.k8s.io", "caBundle": "Qw=="}});
+    assert_eq!(service, serde_json::from_value(json).unwrap());
+    assert_eq!(service.bundle(), Some(NamedBundle { name: "v1.m".to_owned(), pem: b"C".to_vec() }));
+
+    let conversion = raw().text(1, "Webhook").message(2, raw().message(2, pem("D")).text(3, "v1"));
+    let definition = raw().message(1, raw().text(1, "a.b")).message(2, raw().text(1, "b").message(9, conversion)).0;
+    let definition = CustomResourceDefinition::decode(definition.as_slice()).unwrap();
+    let json = serde_json::json!({
+        "metadata": {"name": "a.b"},
+        "spec": {
+            "group": "b",
+            "conversion": {
+                "strategy": "Webhook",
+                "webhook": {"clientConfig": {"caBundle": "RA=="}, "conversionReviewVersions": ["v1"]},
+            },
+        },
+    });
+    assert_eq!(definition, serde_json::from_value(json).unwrap());
+    assert_eq!(definition.bundle().map(|bundle| bundle.pem), Some(b"D".to_vec()));
+    // Most definitions convert nothing, and most APIServices are the API server's own.
+    let plain = serde_json::json!({"metadata": {"name": "a.b"}, "spec": {"conversion": {"strategy": "None"}}});
+    assert_eq!(serde_json::from_value::<CustomResourceDefinition>(plain).unwrap().bundle(), None);
+    let local = serde_json::json!({"metadata": {"name": "v1."}, "spec": {"caBundle": null}});
+    assert_eq!(serde_json::from_value::<ApiService>(local).unwrap().bundle(), None);
+}
+
+#[test]
+fn a_certificate_of_cert_manager_is_seen_once_it_was_issued() {
+    let of = |status: serde_json::Value| {
+        let wire = serde_json::json!({"metadata": {"name": "web", "namespace": "shop"}, "status": status});
+        serde_json::from_value::<ManagedCertificate>(wire).unwrap().seen()
+    };
+    let seen =
+        of(serde_json::json!({"notAfter": "2027-01-01T00:00:00Z", "renewalTime": "2026-12-01T00:00:00Z"})).unwrap();
+    assert_eq!((seen.ends.to_string(), seen.x509), ("2027-01-01T00:00:00Z".to_owned(), None));
+    assert_eq!(seen.renews_at.unwrap().to_string(), "2026-12-01T00:00:00Z");
+    assert_eq!(of(serde_json::json!({"conditions": [{"type": "Issuing", "status": "True"}]})), None);
 }
 
 #[test]

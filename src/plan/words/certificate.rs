@@ -1,0 +1,309 @@
+//! Certificates, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Told, Words, between, count, duration, foreign, names, number};
+use crate::model::{
+    CaBundle, CertificatePlace, CertificateSource, NodeName, ServingRequest, UnseenCertificates, sanitise,
+};
+use crate::plan::{CertificateReport, CertificateStanding, JudgedCertificate, Renewer};
+
+/// Of several names so many are shown.
+const NAMES: usize = 3;
+/// Up to so many that stand well and are of one kind have lines of their own.
+const FEW: usize = 3;
+
+/// A line about certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateLine {
+    /// All is well.
+    Fine(String),
+    /// Something is to be done.
+    Worry(Told),
+    /// Something could not be seen.
+    Unseen(String),
+}
+
+impl Words<'_> {
+    /// What a plan says of certificates: first what is a worry, then the rest, then what could not be seen.
+    #[must_use]
+    pub fn certificates(&self, report: &CertificateReport) -> Vec<CertificateLine> {
+        let mut worries: Vec<(CertificateStanding, Timestamp, CertificateLine)> = Vec::new();
+        let mut fine: BTreeMap<Group<'_>, Vec<&JudgedCertificate>> = BTreeMap::new();
+        for group in same(&report.judged) {
+            let Some(first) = group.first() else { continue };
+            if let Some(why) = group.iter().find_map(|judged| judged.seen.distrusted.as_ref()) {
+                let text =
+                    format!("{} is not proved by the authority of the kubeconfig: {}", label(&group), foreign(why));
+                let advice = "fetch a new kubeconfig if the cluster's certificates were rotated; otherwise find out \
+                    who answers there";
+                let line = CertificateLine::Worry(Told { text, advice: advice.to_owned() });
+                worries.push((CertificateStanding::Ended, first.seen.ends, line));
+            }
+            if first.standing == CertificateStanding::Fine {
+                fine.entry(Group::of(first)).or_default().extend(&group);
+            } else {
+                let text = format!("{} {}; {}", label(&group), self.end(first), renewal(first.renewer));
+                let line = CertificateLine::Worry(Told { text, advice: advice(first, &report.requests) });
+                worries.push((first.standing, first.seen.ends, line));
+            }
+        }
+        worries.sort_by_key(|(standing, ends, _)| (*standing, *ends));
+        let mut lines: Vec<CertificateLine> = worries.into_iter().map(|(.., line)| line).collect();
+        let told: BTreeSet<&NodeName> = report
+            .judged
+            .iter()
+            .filter(|judged| judged.standing != CertificateStanding::Fine)
+            .filter_map(|judged| match &judged.seen.place {
+                CertificatePlace::KubeletServing(node) => Some(node),
+                _ => None,
+            })
+            .collect();
+        lines.extend(waiting(&report.requests, &told));
+        for (group, mut all) in fine {
+            all.sort_by_key(|judged| judged.seen.ends);
+            lines.extend(self.well(group, &all));
+        }
+        lines.extend(report.unseen.iter().map(|unseen| CertificateLine::Unseen(missing(unseen))));
+        lines
+    }
+
+    /// Those that stand well: a few one by one, many in one line.
+    fn well(&self, group: Group<'_>, all: &[&JudgedCertificate]) -> Vec<CertificateLine> {
+        let line = |judged: &[&JudgedCertificate]| {
+            let first = judged.first()?;
+            Some(CertificateLine::Fine(format!("{} {}; {}", label(judged), self.end(first), renewal(first.renewer))))
+        };
+        match group {
+            Group::One(_) => line(all).into_iter().collect(),
+            Group::Many(..) if all.len() <= FEW => all.iter().filter_map(|judged| line(&[judged])).collect(),
+            Group::Many(plural, renewer) => {
+                let Some(first) = all.first() else { return Vec::new() };
+                vec![CertificateLine::Fine(format!(
+                    "{} {plural}: the first, {}, {}; {}",
+                    number(all.len() as u64),
+                    label(&[first]),
+                    self.end(first),
+                    renewal(renewer)
+                ))]
+            }
+        }
+    }
+
+    /// When it ends, or what else is wrong with its dates.
+    fn end(&self, judged: &JudgedCertificate) -> String {
+        let day = |at: Timestamp| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string();
+        let ends = judged.seen.ends;
+        match (judged.standing, &judged.seen.x509) {
+            (CertificateStanding::Ended, _) => format!("ended on {} ({} ago)", day(ends), span(self.ago(ends))),
+            (CertificateStanding::NotYetValid, Some(x509)) => format!("is valid only from {} on", day(x509.not_before)),
+            // RFC 5280 has a date for certificates that are not meant to end.
+            _ if ends == Timestamp::MAX => "never ends".to_owned(),
+            _ => format!("ends on {} (in {})", day(ends), span(between(self.now, ends))),
+        }
+    }
+}
+
+/// What has one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group<'a> {
+    /// A certificate, wherever it was seen.
+    One(&'a CertificatePlace),
+    /// All of a kind, of which a cluster may have thousands.
+    Many(&'static str, Renewer),
+}
+
+impl<'a> Group<'a> {
+    fn of(judged: &'a JudgedCertificate) -> Self {
+        let noun = match &judged.seen.place {
+            CertificatePlace::KubeletServing(_) => "serving certificates of kubelets",
+            CertificatePlace::Bundle(CaBundle::ValidatingWebhook, _) => "authorities of validating webhooks",
+            CertificatePlace::Bundle(CaBundle::MutatingWebhook, _) => "authorities of mutating webhooks",
+            CertificatePlace::Bundle(CaBundle::ApiService, _) => "authorities of APIServices",
+            CertificatePlace::Bundle(CaBundle::Conversion, _) => "authorities of conversion webhooks",
+            CertificatePlace::CertManager(..) => "certificates of cert-manager",
+            place => return Self::One(place),
+        };
+        Self::Many(noun, judged.renewer)
+    }
+}
+
+/// The same certificate in several places is one: that of a cluster's authority stands in three.
+fn same(judged: &[JudgedCertificate]) -> Vec<Vec<&JudgedCertificate>> {
+    let mut groups: Vec<Vec<&JudgedCertificate>> = Vec::new();
+    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    for one in judged {
+        let print = one.seen.x509.as_ref().map(|x509| x509.fingerprint);
+        let joined = print.filter(|_| matches!(Group::of(one), Group::One(_)));
+        match joined.map(|print| *known.entry((print, one.renewer)).or_insert(groups.len())) {
+            Some(place) if place < groups.len() => groups[place].push(one),
+            _ => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+/// What a certificate is, with all the places where it was seen.
+fn label(group: &[&JudgedCertificate]) -> String {
+    let mut servers = Vec::new();
+    let mut chains = Vec::new();
+    let mut authorities = Vec::new();
+    let mut others = Vec::new();
+    for judged in group {
+        match &judged.seen.place {
+            CertificatePlace::ApiServer(address) => servers.push(foreign(address)),
+            CertificatePlace::ApiServerChain(address) => chains.push(foreign(address)),
+            CertificatePlace::KubeconfigAuthority => authorities.push("the kubeconfig".to_owned()),
+            CertificatePlace::PodsAuthority => authorities.push("pods".to_owned()),
+            CertificatePlace::ClientAuthority => authorities.push("client certificates".to_owned()),
+            CertificatePlace::FrontProxyAuthority => authorities.push("the front proxy".to_owned()),
+            CertificatePlace::ClientCertificate => others.push("client certificate of the kubeconfig".to_owned()),
+            CertificatePlace::KubeletServing(node) => others.push(format!("serving certificate of node/{node}")),
+            CertificatePlace::Bundle(kind, name) => {
+                let kind = match kind {
+                    CaBundle::ValidatingWebhook => "validating webhook",
+                    CaBundle::MutatingWebhook => "mutating webhook",
+                    CaBundle::ApiService => "APIService",
+                    CaBundle::Conversion => "conversion webhook",
+                };
+                others.push(format!("authority of {kind} {}", foreign(name)));
+            }
+            CertificatePlace::CertManager(namespace, name) => {
+                others.push(format!("certificate {namespace}/{} of cert-manager", foreign(name)));
+            }
+        }
+    }
+    let mut parts = Vec::new();
+    if !servers.is_empty() {
+        parts.push(format!("certificate of API server {}", names(&servers, NAMES)));
+    }
+    if !chains.is_empty() {
+        parts.push(format!("intermediate authority of API server {}", names(&chains, NAMES)));
+    }
+    if !authorities.is_empty() {
+        parts.push(format!("authority of {}", names(&authorities, NAMES)));
+    }
+    parts.extend(others);
+    parts.join(", ")
+}
+
+/// Who renews it.
+fn renewal(renewer: Renewer) -> &'static str {
+    match renewer {
+        Renewer::AksItself => "AKS renews it by itself",
+        Renewer::AksRotation => "only a rotation of the cluster's certificates renews it",
+        Renewer::Kubeadm => "kubeadm renews it with every upgrade",
+        Renewer::AtStart => "renewed by a restart in the last months of its life",
+        Renewer::Kubelet => "the kubelet renews it by itself",
+        Renewer::CertManager => "cert-manager renews it",
+        Renewer::Installer => "whoever has installed it renews it",
+        Renewer::Kubeconfig => "a new kubeconfig renews it",
+        Renewer::Operator => "whoever runs the control plane renews it",
+        Renewer::Nobody => "nobody renews it: the kubelet has signed it itself",
+    }
+}
+
+/// What to do about one that is a worry.
+fn advice(judged: &JudgedCertificate, requests: &[ServingRequest]) -> String {
+    match (judged.renewer, &judged.seen.place) {
+        (Renewer::AksItself | Renewer::AksRotation, _) => {
+            "find a window and rotate the cluster's certificates (az aks rotate-certs): it recreates every node and \
+             takes the cluster down for up to 30 minutes"
+                .to_owned()
+        }
+        (Renewer::Kubeadm, _) => "on each control-plane node, one after the other: kubeadm certs renew all, then \
+                                  restart the static pods of the control plane"
+            .to_owned(),
+        (Renewer::AtStart, _) => "restart the server, or the agent, on its node".to_owned(),
+        (Renewer::Kubelet, CertificatePlace::KubeletServing(node)) => {
+            match requests.iter().find(|request| request.node == *node) {
+                Some(request) => approve(&[request]),
+                None => "it has asked for no new one: look at its log, and restart it".to_owned(),
+            }
+        }
+        (Renewer::Kubelet, _) => "look at the kubelet's log, and restart it".to_owned(),
+        (Renewer::CertManager, CertificatePlace::CertManager(namespace, name)) => {
+            format!("kubectl describe certificate {} --namespace {namespace}", foreign(name))
+        }
+        (Renewer::CertManager, _) => "look at the Certificate's conditions".to_owned(),
+        (Renewer::Installer, _) => {
+            "renew it as whoever installed it does; once it has ended, every call that needs it fails".to_owned()
+        }
+        (Renewer::Kubeconfig, _) => "fetch a new kubeconfig".to_owned(),
+        (Renewer::Operator, CertificatePlace::ApiServer(_) | CertificatePlace::ApiServerChain(_)) => {
+            "renew it on the control plane".to_owned()
+        }
+        (Renewer::Operator, _) => {
+            "a new authority has to be trusted everywhere before it signs: plan it with whoever runs the control plane"
+                .to_owned()
+        }
+        (Renewer::Nobody, _) => {
+            "let the kubelet ask for one (serverTLSBootstrap), or delete its file and restart the kubelet".to_owned()
+        }
+    }
+}
+
+/// Kubelets that wait for somebody, except those of which that was told already.
+fn waiting(requests: &[ServingRequest], told: &BTreeSet<&NodeName>) -> Vec<CertificateLine> {
+    let mut by_node: BTreeMap<&NodeName, Vec<&ServingRequest>> = BTreeMap::new();
+    for request in requests.iter().filter(|request| !told.contains(&request.node)) {
+        by_node.entry(&request.node).or_default().push(request);
+    }
+    let line = |text: String, advice: String| CertificateLine::Worry(Told { text, advice });
+    if by_node.len() > FEW {
+        let nodes: Vec<&&NodeName> = by_node.keys().collect();
+        let text = format!(
+            "{} wait for somebody to approve their requests for serving certificates: {}",
+            count(by_node.len(), "kubelet"),
+            names(&nodes, NAMES)
+        );
+        return vec![line(
+            text,
+            "see that each is its kubelet's own (kubectl describe csr), and approve it".to_owned(),
+        )];
+    }
+    by_node
+        .into_iter()
+        .map(|(node, requests)| {
+            let text =
+                format!("kubelet of node/{node} waits for somebody to approve its request for a serving certificate");
+            line(text, approve(&requests))
+        })
+        .collect()
+}
+
+fn approve(requests: &[&ServingRequest]) -> String {
+    let all: Vec<String> = requests.iter().map(|request| foreign(&request.name)).collect();
+    format!("see that it is the kubelet's own, and kubectl certificate approve {}", names(&all, NAMES))
+}
+
+/// What could not be seen, and why.
+fn missing(unseen: &UnseenCertificates) -> String {
+    let what = match unseen.source {
+        CertificateSource::ApiServer => "the API server's own".to_owned(),
+        CertificateSource::ApiServerAddresses => "that of another API server".to_owned(),
+        CertificateSource::Kubeconfig => "one of the kubeconfig".to_owned(),
+        CertificateSource::PodsAuthority => "the authority that pods trust".to_owned(),
+        CertificateSource::RequestAuthorities => {
+            "the authorities of client certificates and of the front proxy".to_owned()
+        }
+        CertificateSource::Kubelets if unseen.count > 1 => format!("those of {} kubelets", number(unseen.count.into())),
+        CertificateSource::Kubelets => "that of a kubelet".to_owned(),
+        CertificateSource::ServingRequests => "requests of kubelets".to_owned(),
+        CertificateSource::ValidatingWebhooks => "authorities of validating webhooks".to_owned(),
+        CertificateSource::MutatingWebhooks => "authorities of mutating webhooks".to_owned(),
+        CertificateSource::ApiServices => "authorities of APIServices".to_owned(),
+        CertificateSource::Conversions => "authorities of conversion webhooks".to_owned(),
+        CertificateSource::CertManager => "certificates of cert-manager".to_owned(),
+    };
+    format!("not seen: {what} ({})", sanitise(unseen.why.raw()).shortened(120))
+}
+
+/// A span of time as people say it of certificates: days, until there are few of them.
+fn span(span: Duration) -> String {
+    let days = span.as_secs() / 86_400;
+    if days >= 2 { format!("{} days", number(days)) } else { duration(span) }
+}
