@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, Foreign, Namespace, NodeName,
-    SeenCertificate, ServingRequest, UnseenCertificates, X509,
+    AskedCertificate, CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, Foreign, Namespace,
+    NodeName, PodName, SeenCertificate, ServingRequest, UnseenCertificates, X509,
 };
 use crate::plan;
 
@@ -96,6 +96,31 @@ pub(in crate::format) enum WireBundle {
 pub(in crate::format) struct WireRequest {
     pub node: String,
     pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// The groups of whoever asks.
+    pub groups: Vec<String>,
+    pub usages: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_seconds: Option<i32>,
+    pub asked: WireAsked,
+}
+
+/// What a certificate is to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "AskedCertificate")]
+pub(in crate::format) enum WireAsked {
+    Certificate {
+        common_names: Vec<String>,
+        organizations: Vec<String>,
+        other_parts: u32,
+        addresses: Vec<String>,
+        names: Vec<String>,
+        other_names: u32,
+    },
+    /// It cannot be read, for this reason.
+    Unreadable(String),
 }
 
 /// What could not be seen.
@@ -160,10 +185,36 @@ pub(in crate::format) struct JudgedCertificate {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::format) struct CertificateReport {
     pub judged: Vec<JudgedCertificate>,
-    /// Requests for serving certificates of kubelets on which nobody has decided.
-    pub requests: Vec<WireRequest>,
+    /// For each node the latest request for a serving certificate, where nobody has decided on it.
+    pub requests: Vec<JudgedRequest>,
     /// What could not be seen.
     pub unseen: Vec<WireUnseen>,
+}
+
+/// A request of a plan: what it asks for, and what is wrong with it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::format) struct JudgedRequest {
+    #[serde(flatten)]
+    pub request: WireRequest,
+    /// Why it must not be approved; empty where it asks for nothing else than what its node is known by.
+    pub faults: Vec<ServingFault>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::format) enum ServingFault {
+    NoSuchNode,
+    Unreadable(String),
+    NotANode,
+    CommonName,
+    Subject,
+    Usage(String),
+    NoServerUsage,
+    NoNames,
+    OtherNames,
+    Address(String),
+    Name(String),
+    TooLong,
 }
 
 /// Who renews a certificate.
@@ -222,7 +273,14 @@ pub(in crate::format) fn of_report(report: &plan::CertificateReport) -> Option<C
                 },
             })
             .collect(),
-        requests: report.requests.iter().map(of_request).collect(),
+        requests: report
+            .requests
+            .iter()
+            .map(|judged| JudgedRequest {
+                request: of_request(&judged.request),
+                faults: judged.faults.iter().map(of_fault).collect(),
+            })
+            .collect(),
         unseen: report.unseen.iter().map(of_unseen).collect(),
     })
 }
@@ -275,7 +333,73 @@ fn of_seen(seen: &SeenCertificate) -> WireCertificate {
 }
 
 fn of_request(request: &ServingRequest) -> WireRequest {
-    WireRequest { node: request.node.to_string(), name: request.name.raw().to_owned() }
+    let texts = |all: &[Foreign]| all.iter().map(|text| text.raw().to_owned()).collect();
+    WireRequest {
+        node: request.node.to_string(),
+        name: request.name.to_string(),
+        created_at: request.created_at.map(|at| at.to_string()),
+        groups: texts(&request.groups),
+        usages: texts(&request.usages),
+        expiration_seconds: request.expiration_seconds,
+        asked: match &request.asked {
+            Ok(asked) => WireAsked::Certificate {
+                common_names: texts(&asked.common_names),
+                organizations: texts(&asked.organizations),
+                other_parts: asked.other_parts,
+                addresses: asked.addresses.iter().map(ToString::to_string).collect(),
+                names: texts(&asked.names),
+                other_names: asked.other_names,
+            },
+            Err(why) => WireAsked::Unreadable(why.raw().to_owned()),
+        },
+    }
+}
+
+fn of_fault(fault: &plan::ServingFault) -> ServingFault {
+    use plan::ServingFault as Fault;
+    match fault {
+        Fault::NoSuchNode => ServingFault::NoSuchNode,
+        Fault::Unreadable(why) => ServingFault::Unreadable(why.raw().to_owned()),
+        Fault::NotANode => ServingFault::NotANode,
+        Fault::CommonName => ServingFault::CommonName,
+        Fault::Subject => ServingFault::Subject,
+        Fault::Usage(usage) => ServingFault::Usage(usage.raw().to_owned()),
+        Fault::NoServerUsage => ServingFault::NoServerUsage,
+        Fault::NoNames => ServingFault::NoNames,
+        Fault::OtherNames => ServingFault::OtherNames,
+        Fault::Address(address) => ServingFault::Address(address.to_string()),
+        Fault::Name(name) => ServingFault::Name(name.raw().to_owned()),
+        Fault::TooLong => ServingFault::TooLong,
+    }
+}
+
+fn to_request(wire: &WireRequest) -> Result<ServingRequest, (&'static str, String)> {
+    let texts = |all: &[String]| all.iter().map(Foreign::new).collect();
+    let asked = match &wire.asked {
+        WireAsked::Unreadable(why) => Err(Foreign::new(why)),
+        WireAsked::Certificate { common_names, organizations, other_parts, addresses, names, other_names } => {
+            let read = addresses.iter().map(|text| {
+                text.parse().map_err(|_| ("asked.certificate.addresses", "expected an IP address".to_owned()))
+            });
+            Ok(AskedCertificate {
+                common_names: texts(common_names),
+                organizations: texts(organizations),
+                other_parts: *other_parts,
+                addresses: read.collect::<Result<_, _>>()?,
+                names: texts(names),
+                other_names: *other_names,
+            })
+        }
+    };
+    Ok(ServingRequest {
+        node: NodeName::new(&wire.node).map_err(|error| ("node", error.to_string()))?,
+        created_at: wire.created_at.as_deref().map(|text| time(text, "created_at")).transpose()?,
+        name: PodName::new(&wire.name).map_err(|error| ("name", error.to_string()))?,
+        groups: texts(&wire.groups),
+        usages: texts(&wire.usages),
+        expiration_seconds: wire.expiration_seconds,
+        asked,
+    })
 }
 
 fn of_unseen(unseen: &UnseenCertificates) -> WireUnseen {
@@ -290,9 +414,8 @@ pub(in crate::format) fn to_certificates(wire: &WireCertificates) -> Result<Cert
         certificates.seen.push(to_seen(seen).map_err(at)?);
     }
     for (index, request) in wire.requests.iter().enumerate() {
-        let at = |error: crate::model::InvalidName| (format!("certificates.requests[{index}].node"), error.to_string());
-        let node = NodeName::new(&request.node).map_err(at)?;
-        certificates.requests.push(ServingRequest { node, name: Foreign::new(&request.name) });
+        let at = |(field, why): (&str, String)| (format!("certificates.requests[{index}].{field}"), why);
+        certificates.requests.push(to_request(request).map_err(at)?);
     }
     certificates.unseen = wire
         .unseen

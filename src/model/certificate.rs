@@ -1,10 +1,11 @@
 //! Certificates as they were seen: what they are, where, and whether whoever met them trusted them. Never a key.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::{Foreign, Namespace, NodeName};
+use super::{Foreign, Namespace, NodeName, PodName};
 
 /// The SHA-256 of a certificate in DER: what tells two certificates apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,13 +149,40 @@ pub struct UnseenCertificates {
     pub count: u32,
 }
 
-/// A request of a kubelet for a serving certificate on which nobody has decided yet.
+/// A request for a serving certificate of a kubelet on which nobody has decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServingRequest {
-    /// The node whose kubelet says that it asks.
+    /// The node for which somebody asks, by the name of the user who does: `system:node:NAME`.
     pub node: NodeName,
+    /// When it was made; the latest of a node is the one that its kubelet waits for.
+    pub created_at: Option<Timestamp>,
     /// The name of the CertificateSigningRequest.
-    pub name: Foreign,
+    pub name: PodName,
+    /// The groups of whoever asks, as the API server knows them.
+    pub groups: Vec<Foreign>,
+    /// What the certificate is to be used for.
+    pub usages: Vec<Foreign>,
+    /// For how long it is wanted; `None` is as long as the signer gives.
+    pub expiration_seconds: Option<i32>,
+    /// What it is to say; `Err` where that cannot be read, with why.
+    pub asked: Result<AskedCertificate, Foreign>,
+}
+
+/// What a certificate is to say, as the request has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskedCertificate {
+    /// The common names of its subject; a sound one has one.
+    pub common_names: Vec<Foreign>,
+    /// The organizations of its subject.
+    pub organizations: Vec<Foreign>,
+    /// How many other parts its subject has.
+    pub other_parts: u32,
+    /// The addresses that it is to prove.
+    pub addresses: Vec<IpAddr>,
+    /// The names that it is to prove.
+    pub names: Vec<Foreign>,
+    /// How many other identities it is to prove: mail addresses, URIs and the like.
+    pub other_names: u32,
 }
 
 /// All the certificates that were looked for.

@@ -22,8 +22,8 @@ mod snapshot;
 
 pub use budget::{Bound, Budget, BudgetSpec, Budgets, UnhealthyPolicy};
 pub use certificate::{
-    CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, SeenCertificate, ServingRequest,
-    UnseenCertificates, X509,
+    AskedCertificate, CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, SeenCertificate,
+    ServingRequest, UnseenCertificates, X509,
 };
 pub use drain_rule::{DrainRule, Grace, OnTimeout, UnmanagedPods};
 pub use explain::{Advice, Explain, Kind};

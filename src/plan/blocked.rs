@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::types::Slot;
 pub use crate::diff::{Kured, Notice, Standing, Unknown, UnknownReason, Wanted};
-use crate::model::{BudgetKey, Foreign, NodeName, PodKey, RunId, TableName};
+use crate::model::{BudgetKey, Foreign, NodeName, PodKey, PodName, RunId, TableName};
 pub use crate::rules::BudgetProof;
 
 /// Something wanted that is not in the plan.
@@ -93,6 +93,14 @@ pub enum BlockedReason {
     NotLinux,
     /// It is not Ready now, and for reasons that a reboot was not asked for.
     NotReady,
+    /// Its kubelet waits for a serving certificate. After a reboot it would wait as well, and the reboot would not be
+    /// proved.
+    ServingRequestPending {
+        /// The name of the CertificateSigningRequest.
+        request: PodName,
+        /// Whether it asks for nothing else than what the node is known by.
+        sound: bool,
+    },
     /// Pods or budgets could not be read: the drain cannot be judged.
     CannotJudge(crate::model::GapSubject),
 }

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use crate::model::{SeenCertificate, ServingRequest, Snapshot, UnseenCertificates};
 pub use crate::rules::expiry::{CertificateStanding, Renewer};
 use crate::rules::expiry::{Distribution, standing};
+pub use crate::rules::serving::ServingFault;
+use crate::rules::serving::faults;
 
 /// A certificate, who renews it, and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,13 +19,32 @@ pub struct JudgedCertificate {
     pub standing: CertificateStanding,
 }
 
+/// A request for a serving certificate, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgedRequest {
+    /// The request.
+    pub request: ServingRequest,
+    /// Why it must not be approved; nothing where it asks for what its node is known by, and for nothing else.
+    pub faults: Vec<ServingFault>,
+}
+
+/// The latest request of each node: a kubelet that asks again waits for its latest answer alone.
+pub(super) fn latest(requests: &[ServingRequest]) -> impl Iterator<Item = &ServingRequest> {
+    // They are in order of node and age.
+    requests
+        .iter()
+        .enumerate()
+        .filter(|(at, request)| requests.get(at + 1).is_none_or(|next| next.node != request.node))
+        .map(|(_, request)| request)
+}
+
 /// What there is to be known of certificates. Nothing is planned from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateReport {
     /// The certificates, in order of place and end.
     pub judged: Vec<JudgedCertificate>,
-    /// Requests for serving certificates on which nobody has decided.
-    pub requests: Vec<ServingRequest>,
+    /// For each node the latest request for a serving certificate, where nobody has decided on it.
+    pub requests: Vec<JudgedRequest>,
     /// What could not be seen.
     pub unseen: Vec<UnseenCertificates>,
 }
@@ -39,7 +60,12 @@ impl CertificateReport {
         };
         Self {
             judged: snapshot.certificates.seen.iter().map(judge).collect(),
-            requests: snapshot.certificates.requests.clone(),
+            requests: latest(&snapshot.certificates.requests)
+                .map(|request| JudgedRequest {
+                    request: request.clone(),
+                    faults: faults(request, snapshot.nodes.get(&request.node)),
+                })
+                .collect(),
             unseen: snapshot.certificates.unseen.clone(),
         }
     }

@@ -8,7 +8,7 @@ use petgraph::graphmap::DiGraphMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocked::{Blocked, BlockedReason, Notice, Unknown, Wanted};
-use super::certificate::CertificateReport;
+use super::certificate::{CertificateReport, latest};
 use super::drain::{Judge, Prospect};
 use super::error::PlanError;
 use super::facts::Facts;
@@ -20,6 +20,7 @@ use super::wave::waves;
 use crate::config::{Cluster, Config, Order, Reboot, Scope};
 use crate::diff::{Adoption, Change, Differences, Hindrance, Missing, Verdict, Why, compare};
 use crate::model::{ClusterName, Foreign, GapSubject, Node, NodeName, Readiness, Snapshot, TableName};
+use crate::rules::serving::faults;
 
 /// A plan that nobody has checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,6 +308,7 @@ impl<'a> Work<'a> {
         if node.readiness != Readiness::Ready || node.terminating {
             reasons.push(BlockedReason::NotReady);
         }
+        reasons.extend(self.awaited_certificate(node));
         if self.cluster.node_pod.is_none() && !self.snapshot.sandbox {
             reasons.push(BlockedReason::NoNodePod);
         }
@@ -314,6 +316,14 @@ impl<'a> Work<'a> {
             reasons.extend(self.quorum(node));
         }
         reasons
+    }
+
+    /// The serving certificate that the node's kubelet waits for.
+    fn awaited_certificate(&self, node: &Node) -> Option<BlockedReason> {
+        let mut requests = latest(&self.snapshot.certificates.requests);
+        let request = requests.find(|request| request.node == node.name)?;
+        let sound = faults(request, Some(node)).is_empty();
+        Some(BlockedReason::ServingRequestPending { request: request.name.clone(), sound })
     }
 
     /// Whether etcd survives the reboot of a node: three healthy members at least, and without the node's own still a

@@ -24,7 +24,9 @@ use crate::config::Config;
 use crate::model::{ClusterName, Snapshot};
 
 pub use blocked::{Blocked, BlockedReason, BudgetProof, Kured, Notice, Standing, Unknown, UnknownReason, Wanted};
-pub use certificate::{CertificateReport, CertificateStanding, JudgedCertificate, Renewer};
+pub use certificate::{
+    CertificateReport, CertificateStanding, JudgedCertificate, JudgedRequest, Renewer, ServingFault,
+};
 pub use check::{CheckError, Note, check};
 pub use draft::{Draft, DraftCluster, draft};
 pub use error::PlanError;

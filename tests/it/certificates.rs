@@ -2,15 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use haulout::format;
 use haulout::model::{
-    CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, Foreign, Namespace, NodeName,
-    SeenCertificate, ServingRequest, Snapshot, UnseenCertificates, X509,
+    AddressKind, AskedCertificate, CaBundle, CertificatePlace, CertificateSource, Certificates, Fingerprint, Foreign,
+    Namespace, NodeAddress, NodeName, PodName, SeenCertificate, ServingRequest, Snapshot, UnseenCertificates, X509,
 };
-use haulout::plan::CertificateReport;
+use haulout::plan::{BlockedReason, CertificateReport, ServingFault};
 use haulout::render::{TerminalStyle, terminal};
+use haulout::rules::serving::faults;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
@@ -84,7 +86,30 @@ pub(crate) fn any_certificates() -> impl Strategy<Value = Certificates> {
     let seen = (place(), time(), maybe(x509), maybe(time()), maybe(foreign())).prop_map(
         |(place, ends, x509, renews_at, distrusted)| SeenCertificate { place, ends, x509, renews_at, distrusted },
     );
-    let request = (node_name(), foreign()).prop_map(|(node, name)| ServingRequest { node, name });
+    let texts = || vec(foreign(), 0..3);
+    let address = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    let asked = (texts(), texts(), any::<u32>(), vec(address, 0..3), texts(), any::<u32>()).prop_map(
+        |(common_names, organizations, other_parts, addresses, names, other_names)| AskedCertificate {
+            common_names,
+            organizations,
+            other_parts,
+            addresses,
+            names,
+            other_names,
+        },
+    );
+    let asked = prop_oneof![asked.prop_map(Ok), foreign().prop_map(Err)];
+    let request = (node_name(), maybe(time()), "[a-z]{1,4}", texts(), texts(), maybe(any::<i32>()), asked).prop_map(
+        |(node, created_at, name, groups, usages, expiration_seconds, asked)| ServingRequest {
+            node,
+            created_at,
+            name: PodName::new(name).unwrap(),
+            groups,
+            usages,
+            expiration_seconds,
+            asked,
+        },
+    );
     let unseen =
         (source(), foreign(), any::<u32>()).prop_map(|(source, why, count)| UnseenCertificates { source, why, count });
     (vec(seen, 0..4), vec(request, 0..2), vec(unseen, 0..2)).prop_map(|(seen, requests, unseen)| Certificates {
@@ -115,6 +140,24 @@ fn seen(place: CertificatePlace, print: u8, age: i64, left: i64) -> SeenCertific
 
 fn kubelet(name: &str, print: u8, age: i64, left: i64) -> SeenCertificate {
     seen(CertificatePlace::KubeletServing(NodeName::new(name).unwrap()), print, age, left)
+}
+
+/// A request that asks for what its node is known by, and for nothing else.
+fn request(node: &str, name: &str) -> ServingRequest {
+    ServingRequest {
+        node: NodeName::new(node).unwrap(),
+        created_at: Some(now()),
+        name: PodName::new(name).unwrap(),
+        groups: vec![Foreign::new("system:nodes"), Foreign::new("system:authenticated")],
+        usages: vec![Foreign::new("digital signature"), Foreign::new("server auth")],
+        expiration_seconds: None,
+        asked: Ok(AskedCertificate {
+            common_names: vec![Foreign::new(format!("system:node:{node}"))],
+            organizations: vec![Foreign::new("system:nodes")],
+            names: vec![Foreign::new(node)],
+            ..AskedCertificate::default()
+        }),
+    }
 }
 
 /// The plan of a cluster of which nothing is wanted, as far as it speaks of certificates.
@@ -183,8 +226,10 @@ fn what_is_a_worry_comes_first_and_says_what_to_do() {
                 distrusted: None,
             },
         ];
-        snapshot.certificates.requests =
-            vec![ServingRequest { node: NodeName::new("n-2").unwrap(), name: Foreign::new("csr-abcde") }];
+        snapshot.nodes.extend([node("n-2", "np1", "z1")].map(|node| (node.name.clone(), node)));
+        let mut forged = request("n-1", "csr-forged");
+        forged.asked.as_mut().unwrap().names.push(Foreign::new("auth.company.com \u{1b}[31m"));
+        snapshot.certificates.requests = vec![request("n-2", "csr-abcde"), forged, request("gone", "csr-gone")];
         snapshot.certificates.unseen = vec![UnseenCertificates {
             source: CertificateSource::MutatingWebhooks,
             why: Foreign::new("list mutatingwebhookconfigurations: forbidden \u{202e}"),
@@ -200,12 +245,8 @@ fn thousands_of_kubelets_are_one_line() {
         snapshot.certificates.seen = (0..5000_u16)
             .map(|n| kubelet(&format!("n-{n}"), u8::try_from(n % 251).unwrap(), 100, 200 + i64::from(n)))
             .collect();
-        snapshot.certificates.requests = (0..40)
-            .map(|n| ServingRequest {
-                node: NodeName::new(format!("n-{n}")).unwrap(),
-                name: Foreign::new(format!("csr-{n}")),
-            })
-            .collect();
+        snapshot.nodes = (0..40).map(|n| node(&format!("n-{n}"), "np1", "z1")).map(|n| (n.name.clone(), n)).collect();
+        snapshot.certificates.requests = (0..40).map(|n| request(&format!("n-{n}"), &format!("csr-{n}"))).collect();
         snapshot.certificates.unseen = vec![UnseenCertificates {
             source: CertificateSource::Kubelets,
             why: Foreign::new("n-4999: Connection refused (os error 111)"),
@@ -273,4 +314,86 @@ fn the_json_of_a_plan_has_every_certificate_with_its_judgement() {
             "standing": "ends_soon",
         })
     );
+}
+
+#[test]
+fn a_node_whose_kubelet_waits_for_a_certificate_is_not_rebooted() {
+    let mut snapshot = snapshot([node("n-1", "np1", "z1"), node("n-2", "np1", "z1")]);
+    let mut earlier = request("n-2", "csr-earlier");
+    earlier.created_at = Some("2026-11-01T00:00:00Z".parse().unwrap());
+    let mut forged = request("n-2", "csr-forged");
+    forged.groups.clear();
+    snapshot.certificates.requests = vec![forged, earlier, request("n-1", "csr-1")];
+    snapshot.sort();
+    let plan = crate::plan::scene::plan(&crate::plan::scene::config(2), &snapshot);
+    let cluster = &plan.clusters()[0];
+    assert!(cluster.outages.is_empty());
+    let blocked: Vec<_> =
+        cluster.blocked.iter().map(|blocked| (blocked.node.as_str(), blocked.reasons.clone())).collect();
+    let reason =
+        |name: &str, sound| vec![BlockedReason::ServingRequestPending { request: PodName::new(name).unwrap(), sound }];
+    assert_eq!(blocked, [("n-1", reason("csr-1", true)), ("n-2", reason("csr-forged", false))]);
+}
+
+/// What is wrong with a request of node `n-1`, whose addresses are 10.0.0.4, fd00::4 and `n-1.example`.
+fn faults_of(change: impl FnOnce(&mut ServingRequest, &mut AskedCertificate)) -> Vec<ServingFault> {
+    let mut node = node("n-1", "np1", "z1");
+    let address = |kind, text| NodeAddress { kind, address: Foreign::new(text) };
+    node.addresses = vec![
+        address(AddressKind::InternalIp, "10.0.0.4"),
+        address(AddressKind::InternalIp, "fd00::4"),
+        address(AddressKind::Name, "n-1.example"),
+        // A name that looks like an address is none.
+        address(AddressKind::Name, "10.0.0.9"),
+    ];
+    let mut request = request("n-1", "csr-1");
+    let mut asked = request.asked.clone().unwrap();
+    change(&mut request, &mut asked);
+    if request.asked.is_ok() {
+        request.asked = Ok(asked);
+    }
+    faults(&request, Some(&node))
+}
+
+#[test]
+fn a_request_for_what_its_node_is_known_by_is_sound() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(faults_of(|_, _| {}), []);
+    let everything = faults_of(|request, asked| {
+        request.usages.push(Foreign::new("key encipherment"));
+        request.expiration_seconds = Some(365 * 86_400);
+        asked.addresses = vec![ip("10.0.0.4"), ip("fd00::4")];
+        asked.names = vec![Foreign::new("N-1"), Foreign::new("n-1.example")];
+    });
+    assert_eq!(everything, []);
+}
+
+#[test]
+fn each_rule_that_a_request_breaks_is_told() {
+    let foreign = |text: &str| Foreign::new(text);
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    type Change = fn(&mut ServingRequest, &mut AskedCertificate);
+    let cases: [(Change, ServingFault); 16] = [
+        (|r, _| r.groups.retain(|group| group.raw() != "system:nodes"), ServingFault::NotANode),
+        (|r, _| r.usages.push(Foreign::new("client auth")), ServingFault::Usage(foreign("client auth"))),
+        (|r, _| r.usages.retain(|usage| usage.raw() != "server auth"), ServingFault::NoServerUsage),
+        (|r, _| r.expiration_seconds = Some(368 * 86_400), ServingFault::TooLong),
+        (|r, _| r.asked = Err(Foreign::new("no PEM")), ServingFault::Unreadable(foreign("no PEM"))),
+        (|_, a| a.common_names = vec![Foreign::new("system:node:n-2")], ServingFault::CommonName),
+        (|_, a| a.common_names.push(Foreign::new("system:node:n-1")), ServingFault::CommonName),
+        (|_, a| a.common_names.clear(), ServingFault::CommonName),
+        (|_, a| a.organizations.push(Foreign::new("system:masters")), ServingFault::Subject),
+        (|_, a| a.organizations.clear(), ServingFault::Subject),
+        (|_, a| a.other_parts = 1, ServingFault::Subject),
+        (|_, a| a.names.clear(), ServingFault::NoNames),
+        (|_, a| a.other_names = 1, ServingFault::OtherNames),
+        (|_, a| a.addresses.push("10.0.0.9".parse().unwrap()), ServingFault::Address(ip("10.0.0.9"))),
+        (|_, a| a.names.push(Foreign::new("auth.company.com")), ServingFault::Name(foreign("auth.company.com"))),
+        (|_, a| a.names.push(Foreign::new("n-1.example.evil")), ServingFault::Name(foreign("n-1.example.evil"))),
+    ];
+    for (change, fault) in cases {
+        assert_eq!(faults_of(change), [fault]);
+    }
+    assert_eq!(faults(&request("n-1", "csr-1"), None), [ServingFault::NoSuchNode]);
+    assert_eq!(faults(&request("n-1", "csr-1"), Some(&node("n-2", "np1", "z1"))), [ServingFault::NoSuchNode]);
 }

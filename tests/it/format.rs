@@ -122,6 +122,8 @@ fn full_plan() -> ClusterPlan {
         BlockedReason::EtcdQuorum { healthy: None },
         BlockedReason::NotLinux,
         BlockedReason::NotReady,
+        BlockedReason::ServingRequestPending { request: PodName::new("csr-abcde").unwrap(), sound: true },
+        BlockedReason::ServingRequestPending { request: PodName::new("csr-forged").unwrap(), sound: false },
         BlockedReason::CannotJudge(GapSubject::DaemonSets),
     ]);
     for wanted in [Wanted::Reboot, Wanted::OutOfService, Wanted::Release] {

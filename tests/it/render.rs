@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use haulout::model::{Foreign, Gap, GapSubject, Phase, RunId, sanitise};
+use haulout::model::{Foreign, Gap, GapSubject, Phase, PodName, RunId, sanitise};
 use haulout::plan::{
     Adopts, BlockedReason, BudgetProof, ClusterPlan, Counts, Impact, Kured, Notice, Slot, Standing, StepState,
     UnknownReason, Verb, Wanted, Why,
@@ -169,6 +169,8 @@ fn all_reasons() -> Vec<BlockedReason> {
         BlockedReason::EtcdQuorum { healthy: None },
         BlockedReason::NotLinux,
         BlockedReason::NotReady,
+        BlockedReason::ServingRequestPending { request: PodName::new("csr-abcde").unwrap(), sound: true },
+        BlockedReason::ServingRequestPending { request: PodName::new("csr-forged").unwrap(), sound: false },
         BlockedReason::CannotJudge(GapSubject::Pods),
         BlockedReason::CannotJudge(GapSubject::Budgets),
     ]

@@ -205,7 +205,7 @@ async fn one_object_in_both_encodings_is_the_same_object() {
 }
 
 #[tokio::test]
-async fn observing_takes_seven_requests_that_only_read() {
+async fn observing_takes_eight_requests_that_only_read() {
     let (server, cluster) = Server::start(|seen, _| captured(seen, "pb")).await;
     let snapshot = observe(&*cluster, Some(&*cluster as &dyn LockActs), cluster_name(), now).await.unwrap();
     let mut lines = server.lines();
@@ -217,6 +217,7 @@ async fn observing_takes_seven_requests_that_only_read() {
             "GET /api/v1/nodes?limit=5000",
             "GET /api/v1/pods?limit=5000",
             "GET /apis/apps/v1/daemonsets?limit=5000",
+            "GET /apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.signerName%3Dkubernetes.io%2Fkubelet-serving&limit=5000",
             "GET /apis/coordination.k8s.io/v1/namespaces/haulout-system/leases/haulout",
             "GET /apis/policy/v1/poddisruptionbudgets?limit=5000",
             "GET /version",

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType,
+    date_time_ymd,
+};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -168,7 +171,8 @@ pub(crate) fn certificates_are_seen_with_their_true_ends() -> Result<(), Failed>
             },
         }),
     ]))?;
-    request(&plane, "node-c", "csr-node-c")?;
+    let_nodes_ask(&plane)?;
+    ask(&plane, "node-c", "csr-node-c", &Wish::of("node-c"))?;
 
     let config = plane.config("")?;
     let config = config.to_str().ok_or("path")?;
@@ -204,7 +208,7 @@ pub(crate) fn certificates_are_seen_with_their_true_ends() -> Result<(), Failed>
         "! serving certificate of node/node-b ended on 2026-03-01",
         "nobody renews it: the kubelet has signed it itself",
         "! authority of validating webhook checks ends on 2027-01-01",
-        "! kubelet of node/node-c waits for somebody to approve its request for a serving certificate",
+        "! kubelet of node/node-c waits for somebody to approve its request for a serving certificate, which asks for",
         "kubectl certificate approve csr-node-c",
         "not seen: that of a kubelet (node-c: ",
     ] {
@@ -220,29 +224,218 @@ pub(crate) fn certificates_are_seen_with_their_true_ends() -> Result<(), Failed>
     Ok(())
 }
 
-/// Asks for a serving certificate, as the kubelet of a node does.
-fn request(plane: &ControlPlane, node: &str, name: &str) -> Result<(), Failed> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
-    params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
-    params.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
-    let key = KeyPair::generate()?;
-    let pem = params.serialize_request(&key)?.pem()?;
-    // Kubelets may ask because they are nodes; whoever plays one here has to be allowed to.
+/// Kubelets may ask because they are nodes; whoever plays one here has to be allowed to.
+fn let_nodes_ask(plane: &ControlPlane) -> Result<(), Failed> {
     plane.kubectl(&["create", "clusterrole", "asks", "--verb=create", "--resource=certificatesigningrequests"])?;
-    plane.kubectl(&["create", "clusterrolebinding", "asks", "--clusterrole=asks", "--group=system:nodes"])?;
-    let object = json!({
+    plane.kubectl(&["create", "clusterrolebinding", "asks", "--clusterrole=asks", "--group=system:authenticated"])?;
+    Ok(())
+}
+
+/// What the kubelet of a node asks for by itself.
+struct Wish {
+    params: CertificateParams,
+    usages: Vec<&'static str>,
+    group: &'static str,
+    seconds: Option<u32>,
+}
+
+impl Wish {
+    fn of(node: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        params.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+        Self { params, usages: vec!["digital signature", "server auth"], group: "system:nodes", seconds: None }
+    }
+
+    fn name(&mut self, kind: DnType, value: &str) {
+        self.params.distinguished_name.remove(kind.clone());
+        self.params.distinguished_name.push(kind, value);
+    }
+
+    fn prove(&mut self, name: &str) -> Result<(), Failed> {
+        self.params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+        Ok(())
+    }
+}
+
+/// Asks for a serving certificate, as the kubelet of a node does.
+fn ask(plane: &ControlPlane, node: &str, name: &str, wish: &Wish) -> Result<(), Failed> {
+    let pem = wish.params.serialize_request(&KeyPair::generate()?)?.pem()?;
+    let mut object = json!({
         "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": { "name": name },
-        "spec": {
-            "request": base64(&pem), "signerName": "kubernetes.io/kubelet-serving",
-            "usages": ["digital signature", "server auth"],
-        },
+        "spec": { "request": base64(&pem), "signerName": "kubernetes.io/kubelet-serving", "usages": wish.usages },
     });
-    let user = format!("--as=system:node:{node}");
-    let arguments = ["create", "-f", "-", &user, "--as-group=system:nodes", "--as-group=system:authenticated"];
-    plane.until("the request made", Duration::from_secs(15), |plane| {
-        Ok(plane.try_kubectl(&arguments, Some(&object.to_string()))?.status.success())
-    })
+    if let Some(seconds) = wish.seconds {
+        object["spec"]["expirationSeconds"] = json!(seconds);
+    }
+    let (user, group) = (format!("--as=system:node:{node}"), format!("--as-group={}", wish.group));
+    let arguments = ["create", "-f", "-", &user, &group, "--as-group=system:authenticated"];
+    let mut said = String::new();
+    let made = plane.until("the request made", Duration::from_secs(15), |plane| {
+        let output = plane.try_kubectl(&arguments, Some(&object.to_string()))?;
+        said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(output.status.success())
+    });
+    made.map_err(|_| format!("{name} was not made: {said}").into())
+}
+
+/// Every forged request is told from the sound one, by the rule that it breaks; and nothing is called sound that the real
+/// signer refuses once it was approved.
+pub(crate) fn forged_requests_for_serving_certificates_are_told() -> Result<(), Failed> {
+    let plane = ControlPlane::start(&[])?;
+    let_nodes_ask(&plane)?;
+    type Change<'a> = Box<dyn Fn(&mut Wish) -> Result<(), Failed> + 'a>;
+    let cases: Vec<(&str, Value, Change<'_>)> = vec![
+        ("sound", json!([]), Box::new(|_| Ok(()))),
+        (
+            "other-node",
+            json!(["common_name"]),
+            Box::new(|w| {
+                w.name(DnType::CommonName, "system:node:sound");
+                Ok(())
+            }),
+        ),
+        (
+            "masters",
+            json!(["subject"]),
+            Box::new(|w| {
+                w.name(DnType::OrganizationName, "system:masters");
+                Ok(())
+            }),
+        ),
+        (
+            "no-group",
+            json!(["not_a_node"]),
+            Box::new(|w| {
+                w.group = "system:masters";
+                Ok(())
+            }),
+        ),
+        (
+            "other-part",
+            json!(["subject"]),
+            Box::new(|w| {
+                w.name(DnType::CountryName, "FR");
+                Ok(())
+            }),
+        ),
+        ("company", json!([{ "name": "auth.company.com" }]), Box::new(|w| w.prove("auth.company.com"))),
+        ("api-name", json!([{ "name": "kubernetes.default.svc" }]), Box::new(|w| w.prove("kubernetes.default.svc"))),
+        ("suffix", json!([{ "name": "suffix.evil" }]), Box::new(|w| w.prove("suffix.evil"))),
+        (
+            "address",
+            json!([{ "address": "10.0.0.1" }]),
+            Box::new(|w| {
+                w.params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::new(10, 0, 0, 1).into()));
+                Ok(())
+            }),
+        ),
+        (
+            "uri",
+            json!(["other_names"]),
+            Box::new(|w| {
+                w.params.subject_alt_names.push(SanType::URI("https://a.example/".try_into()?));
+                Ok(())
+            }),
+        ),
+        (
+            "mail",
+            json!(["other_names"]),
+            Box::new(|w| {
+                w.params.subject_alt_names.push(SanType::Rfc822Name("a@b.example".try_into()?));
+                Ok(())
+            }),
+        ),
+        (
+            "client",
+            json!([{ "usage": "client auth" }]),
+            Box::new(|w| {
+                w.usages.push("client auth");
+                Ok(())
+            }),
+        ),
+        (
+            "no-server",
+            json!(["no_server_usage"]),
+            Box::new(|w| {
+                w.usages = vec!["digital signature"];
+                Ok(())
+            }),
+        ),
+        (
+            "nameless",
+            json!(["no_names"]),
+            Box::new(|w| {
+                w.params.subject_alt_names.clear();
+                Ok(())
+            }),
+        ),
+        (
+            "long",
+            json!(["too_long"]),
+            Box::new(|w| {
+                w.seconds = Some(10 * 365 * 86_400);
+                Ok(())
+            }),
+        ),
+    ];
+    for (name, _, change) in &cases {
+        node(&plane, name, 0)?;
+        let mut wish = Wish::of(name);
+        change(&mut wish)?;
+        ask(&plane, name, &format!("csr-{name}"), &wish)?;
+    }
+    let mut wish = Wish::of("absent");
+    wish.prove("absent")?;
+    ask(&plane, "absent", "csr-absent", &wish)?;
+
+    let config = plane.config("[reboot.linux]\nmax_uptime = \"1d\"\n")?;
+    let config = config.to_str().ok_or("path")?;
+    let plan = || -> Result<BTreeMap<String, Value>, Failed> {
+        let said = plane.haulout(&["plan", config, "--format", "json"], LIMIT)?.expect(0)?;
+        let plan: Value = serde_json::from_str(&said.out)?;
+        let requests = plan["clusters"][0]["certificates"]["requests"].as_array().cloned().unwrap_or_default();
+        let faults = |request: &Value| Some((request["name"].as_str()?.to_owned(), request["faults"].clone()));
+        Ok(requests.iter().filter_map(faults).collect())
+    };
+    let told = plan()?;
+    for (name, expected, _) in &cases {
+        let found = told.get(&format!("csr-{name}")).ok_or_else(|| format!("{name} is not told of: {told:?}"))?;
+        is(name, found, expected)?;
+    }
+    is("absent", &told["csr-absent"], &json!(["no_such_node"]))?;
+
+    // Approved by somebody who does not look, each of them: what the signer then refuses was called faulty here.
+    for (name, _, _) in &cases {
+        plane.kubectl(&["certificate", "approve", &format!("csr-{name}")])?;
+    }
+    let mut refused = 0;
+    plane.until("the signer to decide", Duration::from_secs(30), |plane| {
+        let all = plane.get(&["csr"])?;
+        refused = 0;
+        let mut open = 0;
+        for request in all["items"].as_array().into_iter().flatten() {
+            let name = request["metadata"]["name"].as_str().unwrap_or_default();
+            let failed = request["status"]["conditions"].to_string().contains("\"type\":\"Failed\"");
+            let issued = request["status"]["certificate"].is_string();
+            refused += usize::from(failed);
+            open += usize::from(!failed && !issued && name != "csr-absent");
+            if failed && told.get(name) == Some(&json!([])) {
+                return Err(format!("{name} was called sound, and the signer refuses it: {request}").into());
+            }
+            if name == "csr-sound" && failed {
+                return Err(format!("the sound request was refused: {request}").into());
+            }
+        }
+        Ok(open == 0)
+    })?;
+    if refused == 0 {
+        return Err("the signer refused nothing, so nothing was compared".into());
+    }
+    let left: Vec<String> = plan()?.into_keys().collect();
+    is("what is left", &json!(left), &json!(["csr-absent"]))
 }
 
 fn base64(text: &str) -> String {

@@ -54,6 +54,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("thirty_nodes_roll_under_budgets", rolling::thirty_nodes_roll_under_budgets),
     ("certificates_are_seen_with_their_true_ends", certificates::certificates_are_seen_with_their_true_ends),
     (
+        "forged_requests_for_serving_certificates_are_told",
+        certificates::forged_requests_for_serving_certificates_are_told,
+    ),
+    (
         "an_api_server_that_cannot_be_believed_is_told_by_its_certificate",
         certificates::an_api_server_that_cannot_be_believed_is_told_by_its_certificate,
     ),

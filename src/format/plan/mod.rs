@@ -326,6 +326,9 @@ fn of_reason(reason: &plan::BlockedReason) -> wire::BlockedCode {
         R::EtcdQuorum { healthy } => W::EtcdQuorum { healthy: *healthy },
         R::NotLinux => W::NotLinux,
         R::NotReady => W::NotReady,
+        R::ServingRequestPending { request, sound } => {
+            W::ServingRequestPending { request: request.to_string(), sound: *sound }
+        }
         R::CannotJudge(subject) => W::CannotJudge { subject: (*subject).into() },
     }
 }

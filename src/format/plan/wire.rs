@@ -103,7 +103,6 @@ pub(in crate::format) struct Cluster {
     pub notices: Vec<Notice>,
     /// What could not be read.
     pub gaps: Vec<Gap>,
-    /// The certificates of the cluster, and of the way to it; nothing where none was looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificateReport>,
     pub counts: Counts,
@@ -454,6 +453,11 @@ pub(in crate::format) enum BlockedCode {
     },
     NotLinux,
     NotReady,
+    /// `sound`: it asks for nothing else than what the node is known by.
+    ServingRequestPending {
+        request: String,
+        sound: bool,
+    },
     CannotJudge {
         subject: GapSubject,
     },

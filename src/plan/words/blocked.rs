@@ -31,6 +31,7 @@ pub fn blocked_code(reason: &BlockedReason) -> &'static str {
         BlockedReason::EtcdQuorum { .. } => "etcd_quorum",
         BlockedReason::NotLinux => "not_linux",
         BlockedReason::NotReady => "not_ready",
+        BlockedReason::ServingRequestPending { .. } => "serving_request_pending",
         BlockedReason::CannotJudge(_) => "cannot_judge",
     }
 }
@@ -53,6 +54,7 @@ pub fn blocked_kind(reason: &BlockedReason) -> &'static str {
         BlockedReason::EtcdQuorum { .. } => "etcd's quorum",
         BlockedReason::NotLinux => "not running Linux",
         BlockedReason::NotReady => "not being Ready",
+        BlockedReason::ServingRequestPending { .. } => "serving certificates that are awaited",
         BlockedReason::CannotJudge(_) => "what could not be read",
     }
 }
@@ -258,6 +260,17 @@ impl Words<'_> {
             BlockedReason::NotReady => told(
                 "it is not Ready now, and its reboot was asked for another reason",
                 format!("make it Ready first; kubectl describe node {node} says what is wrong"),
+            ),
+            BlockedReason::ServingRequestPending { request, sound } => told(
+                format!(
+                    "its kubelet waits for a serving certificate (request {request}), and would wait after the reboot \
+                     as well"
+                ),
+                if *sound {
+                    format!("kubectl certificate approve {request}: it asks for what the node is known by")
+                } else {
+                    format!("see below what is wrong with it; kubectl certificate deny {request}, then plan again")
+                },
             ),
             BlockedReason::CannotJudge(subject) => told(
                 format!("{} could not be read, so nobody can say what its drain would do", gap_subject(*subject)),

@@ -6,10 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Told, Words, between, count, duration, foreign, names, number};
-use crate::model::{
-    CaBundle, CertificatePlace, CertificateSource, NodeName, ServingRequest, UnseenCertificates, sanitise,
-};
-use crate::plan::{CertificateReport, CertificateStanding, JudgedCertificate, Renewer};
+use crate::model::{CaBundle, CertificatePlace, CertificateSource, NodeName, UnseenCertificates, sanitise};
+use crate::plan::{CertificateReport, CertificateStanding, JudgedCertificate, JudgedRequest, Renewer, ServingFault};
 
 /// Of several names so many are shown.
 const NAMES: usize = 3;
@@ -207,7 +205,7 @@ fn renewal(renewer: Renewer) -> &'static str {
 }
 
 /// What to do about one that is a worry.
-fn advice(judged: &JudgedCertificate, requests: &[ServingRequest]) -> String {
+fn advice(judged: &JudgedCertificate, requests: &[JudgedRequest]) -> String {
     match (judged.renewer, &judged.seen.place) {
         (Renewer::AksItself | Renewer::AksRotation, _) => {
             "find a window and rotate the cluster's certificates (az aks rotate-certs): it recreates every node and \
@@ -219,8 +217,9 @@ fn advice(judged: &JudgedCertificate, requests: &[ServingRequest]) -> String {
             .to_owned(),
         (Renewer::AtStart, _) => "restart the server, or the agent, on its node".to_owned(),
         (Renewer::Kubelet, CertificatePlace::KubeletServing(node)) => {
-            match requests.iter().find(|request| request.node == *node) {
-                Some(request) => approve(&[request]),
+            match requests.iter().find(|judged| judged.request.node == *node) {
+                Some(judged) if judged.faults.is_empty() => decide(judged),
+                Some(judged) => format!("{} ({})", decide(judged), faults(judged)),
                 None => "it has asked for no new one: look at its log, and restart it".to_owned(),
             }
         }
@@ -246,38 +245,84 @@ fn advice(judged: &JudgedCertificate, requests: &[ServingRequest]) -> String {
     }
 }
 
-/// Kubelets that wait for somebody, except those of which that was told already.
-fn waiting(requests: &[ServingRequest], told: &BTreeSet<&NodeName>) -> Vec<CertificateLine> {
-    let mut by_node: BTreeMap<&NodeName, Vec<&ServingRequest>> = BTreeMap::new();
-    for request in requests.iter().filter(|request| !told.contains(&request.node)) {
-        by_node.entry(&request.node).or_default().push(request);
-    }
+/// Requests that wait for somebody, except those of nodes of which that was told already: first those that should not be
+/// approved.
+fn waiting(requests: &[JudgedRequest], told: &BTreeSet<&NodeName>) -> Vec<CertificateLine> {
+    let left = requests.iter().filter(|judged| !told.contains(&judged.request.node));
+    let (sound, faulty): (Vec<&JudgedRequest>, Vec<&JudgedRequest>) = left.partition(|judged| judged.faults.is_empty());
     let line = |text: String, advice: String| CertificateLine::Worry(Told { text, advice });
-    if by_node.len() > FEW {
-        let nodes: Vec<&&NodeName> = by_node.keys().collect();
+    let mut lines: Vec<CertificateLine> = faulty
+        .into_iter()
+        .map(|judged| {
+            let request = &judged.request;
+            let text = format!(
+                "request {} for a serving certificate of node/{} should not be approved: {}",
+                request.name,
+                request.node,
+                faults(judged)
+            );
+            line(text, decide(judged))
+        })
+        .collect();
+    if sound.len() > FEW {
+        let nodes: Vec<&NodeName> = sound.iter().map(|judged| &judged.request.node).collect();
         let text = format!(
-            "{} wait for somebody to approve their requests for serving certificates: {}",
-            count(by_node.len(), "kubelet"),
+            "{} wait for somebody to approve their requests for serving certificates, which ask for nothing else than \
+             what their nodes are known by: {}",
+            count(sound.len(), "kubelet"),
             names(&nodes, NAMES)
         );
-        return vec![line(
-            text,
-            "see that each is its kubelet's own (kubectl describe csr), and approve it".to_owned(),
-        )];
+        lines.push(line(text, "kubectl certificate approve each; --format json has their names".to_owned()));
+        return lines;
     }
-    by_node
-        .into_iter()
-        .map(|(node, requests)| {
-            let text =
-                format!("kubelet of node/{node} waits for somebody to approve its request for a serving certificate");
-            line(text, approve(&requests))
-        })
-        .collect()
+    lines.extend(sound.into_iter().map(|judged| {
+        let text = format!(
+            "kubelet of node/{} waits for somebody to approve its request for a serving certificate, which asks for \
+             nothing else than what the node is known by",
+            judged.request.node
+        );
+        line(text, decide(judged))
+    }));
+    lines
 }
 
-fn approve(requests: &[&ServingRequest]) -> String {
-    let all: Vec<String> = requests.iter().map(|request| foreign(&request.name)).collect();
-    format!("see that it is the kubelet's own, and kubectl certificate approve {}", names(&all, NAMES))
+/// What to do about a request.
+pub(super) fn decide(judged: &JudgedRequest) -> String {
+    let JudgedRequest { request, faults } = judged;
+    if faults.is_empty() {
+        return format!("kubectl certificate approve {}", request.name);
+    }
+    format!(
+        "find out who asks with the credentials of node/{}, and kubectl certificate deny {}",
+        request.node, request.name
+    )
+}
+
+/// What is wrong with a request; fits after a colon.
+pub(super) fn faults(judged: &JudgedRequest) -> String {
+    let node = &judged.request.node;
+    let all: Vec<String> = judged
+        .faults
+        .iter()
+        .map(|fault| match fault {
+            ServingFault::NoSuchNode => "there is no such node".to_owned(),
+            ServingFault::Unreadable(why) => format!("what it asks for cannot be read ({})", foreign(why)),
+            ServingFault::NotANode => "whoever asks is not in the group system:nodes".to_owned(),
+            ServingFault::CommonName => format!("its common name is not system:node:{node}"),
+            ServingFault::Subject => "its subject is another than the organization system:nodes has".to_owned(),
+            ServingFault::Usage(usage) => format!("it asks for the usage {}", foreign(usage)),
+            ServingFault::NoServerUsage => "it does not ask for the usage server auth".to_owned(),
+            ServingFault::NoNames => "it asks for no address and no name".to_owned(),
+            ServingFault::OtherNames => "it asks for more than addresses and names".to_owned(),
+            ServingFault::Address(address) => format!("it asks for the address {address}, which is not the node's"),
+            ServingFault::Name(name) => format!("it asks for the name {}, which is not the node's", foreign(name)),
+            ServingFault::TooLong => "it asks for more than a year".to_owned(),
+        })
+        .collect();
+    // A request may ask for thousands of names.
+    let more = all.len().saturating_sub(NAMES);
+    let shown = all.iter().take(NAMES).cloned().collect::<Vec<_>>().join("; ");
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
 }
 
 /// What could not be seen, and why.

@@ -206,8 +206,9 @@ struct ConfigMap {
 impl KubernetesCluster {
     /// Every certificate that can be seen from here but those of kubelets.
     pub(super) async fn look_for_certificates(&self) -> Certificates {
-        let Some(way) = self.way.as_ref().filter(|_| self.transport.via != Via::Sandbox) else {
-            return Certificates::default();
+        let Some(way) = &self.way else {
+            // A simulated cluster has no certificates; what waits for one keeps its node from a reboot all the same.
+            return self.requests().await;
         };
         let mut found = Certificates::default();
         way.own(&mut found);

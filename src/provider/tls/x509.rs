@@ -1,12 +1,16 @@
 //! Certificates in PEM and DER: what they say of themselves. Keys are never read.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
-use crate::model::{Fingerprint, Foreign, X509};
+use crate::model::{AskedCertificate, Fingerprint, Foreign, X509};
 
 /// The certificates of a text in PEM, as DER; at least one. What stands between them, keys included, is passed over.
 pub(in crate::provider) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
@@ -39,6 +43,49 @@ pub(in crate::provider) fn read(der: &[u8]) -> Result<X509, String> {
         not_before: moment(validity.not_before.timestamp()),
         not_after: moment(validity.not_after.timestamp()),
     })
+}
+
+/// Reads what a certificate request in PEM asks for. Its signature is for the API server to check, which refuses one that
+/// was not made with the key in it.
+pub(in crate::provider) fn asked(pem: &[u8]) -> Result<AskedCertificate, String> {
+    let text = String::from_utf8_lossy(pem);
+    let body = text
+        .split("-----BEGIN CERTIFICATE REQUEST-----")
+        .nth(1)
+        .and_then(|rest| rest.split("-----END").next())
+        .ok_or("it is no certificate request in PEM")?;
+    let der = decode_base64(body).ok_or("it is not PEM")?;
+    let (_, request) = X509CertificationRequest::from_der(&der).map_err(|error| error.to_string())?;
+    let mut asked = AskedCertificate::default();
+    for part in request.certification_request_info.subject.iter_attributes() {
+        // What is no text is none of the names that it has to be.
+        let text = Foreign::new(part.as_str().unwrap_or_default());
+        if *part.attr_type() == OID_X509_COMMON_NAME {
+            asked.common_names.push(text);
+        } else if *part.attr_type() == OID_X509_ORGANIZATION_NAME {
+            asked.organizations.push(text);
+        } else {
+            asked.other_parts += 1;
+        }
+    }
+    for extension in request.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+        for name in &names.general_names {
+            match name {
+                GeneralName::DNSName(name) => asked.names.push(Foreign::new(name)),
+                GeneralName::IPAddress(bytes) => match address(bytes) {
+                    Some(address) => asked.addresses.push(address),
+                    None => asked.other_names += 1,
+                },
+                _ => asked.other_names += 1,
+            }
+        }
+    }
+    Ok(asked)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// The SHA-256 of anything in DER.
@@ -107,6 +154,34 @@ mod tests {
             if let Ok(x509) = read(&other) {
                 assert_ne!(x509.fingerprint, whole.fingerprint);
             }
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_it_asks_for() {
+        use rcgen::SanType;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, "system:node:a");
+        params.distinguished_name.push(DnType::CountryName, "FR");
+        params.subject_alt_names = vec![
+            SanType::IpAddress([10, 0, 0, 4].into()),
+            SanType::IpAddress([0xfd_u16, 0, 0, 0, 0, 0, 0, 4].into()),
+            SanType::DnsName("a.example".try_into().unwrap()),
+            SanType::URI("https://a.example/".try_into().unwrap()),
+        ];
+        let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let asked = asked(pem.as_bytes()).unwrap();
+        let texts = |all: &[Foreign]| all.iter().map(|text| text.raw().to_owned()).collect::<Vec<_>>();
+        assert_eq!(texts(&asked.common_names), ["system:node:a"]);
+        assert_eq!(texts(&asked.organizations), ["system:nodes"]);
+        assert_eq!(texts(&asked.names), ["a.example"]);
+        assert_eq!(asked.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.4", "fd::4"]);
+        assert_eq!((asked.other_parts, asked.other_names), (1, 1));
+        for wrong in ["", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", &pem[..200]]
+        {
+            assert!(super::asked(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

@@ -221,7 +221,7 @@ pub(super) fn cluster(max_unavailable: u32) -> Cluster {
 }
 
 /// One cluster, one table `reboot.linux`.
-pub(super) fn config(max_unavailable: u32) -> Config {
+pub(crate) fn config(max_unavailable: u32) -> Config {
     Config {
         name: Foreign::new("platform"),
         clusters: BTreeMap::from([(cluster_name("prod"), cluster(max_unavailable))]),
@@ -236,6 +236,6 @@ pub(super) fn try_plan(config: &Config, snapshot: &Snapshot, selection: &Selecti
     haulout::plan::plan(config, &snapshots, now(), selection)
 }
 
-pub(super) fn plan(config: &Config, snapshot: &Snapshot) -> Plan {
+pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Plan {
     try_plan(config, snapshot, &Selection::default()).unwrap()
 }

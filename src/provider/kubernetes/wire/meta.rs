@@ -41,6 +41,8 @@ pub(in super::super) struct Meta {
     pub(in super::super) uid: String,
     #[prost(int64, tag = "7")]
     pub(super) generation: i64,
+    #[prost(message, optional, tag = "8")]
+    pub(super) creation_timestamp: Option<Time>,
     #[prost(message, optional, tag = "9")]
     pub(super) deletion_timestamp: Option<Time>,
     #[prost(btree_map = "string, string", tag = "11")]

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 
 use super::meta::{Condition, Meta};
-use crate::model::{Foreign, NodeName, ServingRequest};
+use super::scalar::Time;
+use super::trust::bytes;
+use crate::model::{Foreign, NodeName, PodName, ServingRequest};
+use crate::provider::tls::x509;
 
 /// `storage.k8s.io/v1.VolumeAttachment`.
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
@@ -59,10 +62,19 @@ pub(in super::super) struct CertificateSigningRequest {
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct CertificateSigningRequestSpec {
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(deserialize_with = "bytes")]
+    request: Vec<u8>,
     #[prost(string, tag = "2")]
     username: String,
+    #[prost(string, repeated, tag = "4")]
+    groups: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    usages: Vec<String>,
     #[prost(string, tag = "7")]
     signer_name: String,
+    #[prost(int32, optional, tag = "8")]
+    expiration_seconds: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message, Deserialize)]
@@ -93,6 +105,16 @@ impl CertificateSigningRequest {
     /// The request, where it asks for a serving certificate of a node and nobody has decided on it yet.
     pub(in super::super) fn pending_serving(self) -> Option<ServingRequest> {
         let node = NodeName::new(self.pending_node()?).ok()?;
-        Some(ServingRequest { node, name: Foreign::new(self.metadata?.name) })
+        let (meta, spec) = (self.metadata?, self.spec?);
+        let foreign = |texts: Vec<String>| texts.iter().map(Foreign::new).collect();
+        Some(ServingRequest {
+            node,
+            created_at: meta.creation_timestamp.as_ref().and_then(Time::timestamp),
+            name: PodName::new(&meta.name).ok()?,
+            groups: foreign(spec.groups),
+            usages: foreign(spec.usages),
+            expiration_seconds: spec.expiration_seconds,
+            asked: x509::asked(&spec.request).map_err(Foreign::new),
+        })
     }
 }

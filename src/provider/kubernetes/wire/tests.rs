@@ -242,9 +242,22 @@ fn small_kinds_have_the_field_numbers_of_the_api() {
     let request = raw().message(2, spec.clone()).0;
     let request = CertificateSigningRequest::decode(request.as_slice()).unwrap();
     assert!(request.is_pending_serving("n") && !request.is_pending_serving("m"));
-    let named = raw().message(1, raw().text(1, "csr-1")).message(2, spec.clone()).0;
-    let named = CertificateSigningRequest::decode(named.as_slice()).unwrap().pending_serving().unwrap();
-    assert_eq!((named.node.as_str(), named.name.raw()), ("n", "csr-1"));
+    let meta = raw().text(1, "csr-1").message(8, raw().number(1, 1_763_935_200));
+    let whole = spec.clone().text(4, "system:nodes").text(4, "x").text(5, "server auth").number(8, 3600);
+    let named = raw().message(1, meta).message(2, whole).0;
+    let named = CertificateSigningRequest::decode(named.as_slice()).unwrap();
+    let json = serde_json::json!({
+        "metadata": {"name": "csr-1", "creationTimestamp": "2025-11-23T22:00:00Z"},
+        "spec": {
+            "request": "cGVt", "username": "system:node:n", "groups": ["system:nodes", "x"], "usages": ["server auth"],
+            "signerName": "kubernetes.io/kubelet-serving", "expirationSeconds": 3600,
+        },
+    });
+    assert_eq!(named, serde_json::from_value(json).unwrap());
+    let named = named.pending_serving().unwrap();
+    assert_eq!((named.node.as_str(), named.name.as_str(), named.groups.len()), ("n", "csr-1", 2));
+    assert_eq!((named.created_at.unwrap().as_second(), named.expiration_seconds), (1_763_935_200, Some(3600)));
+    assert_eq!(named.asked.unwrap_err().raw(), "it is no certificate request in PEM");
     let decided = raw().message(2, spec).message(3, raw().message(1, raw().text(1, "Approved")));
     assert!(!CertificateSigningRequest::decode(decided.0.as_slice()).unwrap().is_pending_serving("n"));
 }

@@ -7,7 +7,7 @@ use super::scalar::Time;
 use crate::model::{CertificatePlace, Foreign, Namespace, SeenCertificate};
 
 /// Bytes that JSON writes in base64.
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     Option::<k8s_openapi::ByteString>::deserialize(deserializer)
         .map(|bytes| bytes.map(|bytes| bytes.0).unwrap_or_default())
 }
