@@ -1,12 +1,12 @@
 //! The objects, their versions, and what changed lately.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::index::{Index, Tally};
 use super::json::Value;
-use super::kind::{Key, Kind};
+use super::kind::{ByKey, Key, Kind};
 use super::object::{key_of, set};
 
 /// How many changes are remembered for watches that resume; older ones answer 410.
@@ -32,7 +32,7 @@ pub struct Change {
 pub(super) struct Store {
     /// Where each object lies, in order; and the same for finding one, which happens far more often than all the rest.
     order: BTreeMap<Key, usize>,
-    places: HashMap<Key, usize>,
+    places: ByKey<usize>,
     /// The objects; those that are gone leave their places to others.
     objects: Vec<Option<Arc<Value>>>,
     vacant: Vec<usize>,
@@ -56,7 +56,7 @@ impl Store {
     pub(super) fn restore(version: u64, objects: impl IntoIterator<Item = (Kind, Value)>) -> Self {
         let mut store = Self {
             order: BTreeMap::new(),
-            places: HashMap::new(),
+            places: ByKey::default(),
             objects: Vec::new(),
             vacant: Vec::new(),
             index: Index::default(),
