@@ -139,7 +139,7 @@ pub(super) struct Baseline {
     pub(super) daemon_sets: BTreeSet<Uid>,
     pub(super) mirrors: BTreeSet<Foreign>,
     pub(super) csi_drivers: BTreeSet<Foreign>,
-    pub(super) allocatable: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) allocatable: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     pub(super) taints: BTreeSet<Arc<str>>,
     pub(super) lease: Option<jiff::Timestamp>,
     pub(super) reports: bool,

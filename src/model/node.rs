@@ -143,7 +143,7 @@ pub struct Node {
     /// Its taints, in the order of the object.
     pub taints: Vec<Taint>,
     /// `status.allocatable`, quantity texts by resource name.
-    pub allocatable: BTreeMap<Arc<str>, Arc<str>>,
+    pub allocatable: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     /// Its addresses, in the order of the object.
     pub addresses: Vec<NodeAddress>,
     /// The port of its kubelet; 0 where it does not say.

@@ -370,7 +370,7 @@ fn any_node() -> impl Strategy<Value = Node> {
             scale_down_before,
             scale_down_disabled,
             taints,
-            allocatable,
+            allocatable: Arc::new(allocatable),
             addresses,
             kubelet_port,
             created_at,

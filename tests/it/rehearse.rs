@@ -45,7 +45,7 @@ fn node(index: usize) -> Node {
         scale_down_before: None,
         scale_down_disabled: None,
         taints: Vec::new(),
-        allocatable: BTreeMap::from([("pods".into(), "110".into())]),
+        allocatable: Arc::new(BTreeMap::from([("pods".into(), "110".into())])),
         addresses: Vec::new(),
         kubelet_port: 0,
         created_at: None,

@@ -346,7 +346,7 @@ async fn missing(
             return Ok(Some(format!("taint {} is on it", taint.key)));
         }
     }
-    for (name, before) in &baseline.allocatable {
+    for (name, before) in &*baseline.allocatable {
         // Memory and the like may differ a little from boot to boot; devices must all be back.
         let back = match node.allocatable.get(name) {
             None => false,

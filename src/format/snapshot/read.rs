@@ -215,7 +215,7 @@ impl Reader {
                     })
                 })
                 .collect::<Result<_, FormatError>>()?,
-            allocatable: self.map(&node.allocatable, at, "allocatable")?,
+            allocatable: Arc::new(self.map(&node.allocatable, at, "allocatable")?),
             addresses: node
                 .addresses
                 .iter()

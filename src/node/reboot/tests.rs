@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -57,7 +57,7 @@ pub(in crate::node) fn node() -> Node {
         scale_down_before: None,
         scale_down_disabled: None,
         taints: Vec::new(),
-        allocatable: BTreeMap::new(),
+        allocatable: Default::default(),
         addresses: Vec::new(),
         kubelet_port: 0,
         created_at: None,

@@ -58,7 +58,7 @@ pub(crate) fn node(text: &str, pool: &str, zone: &str) -> Node {
         scale_down_before: None,
         scale_down_disabled: None,
         taints: Vec::new(),
-        allocatable: BTreeMap::new(),
+        allocatable: Default::default(),
         addresses: Vec::new(),
         kubelet_port: 0,
         created_at: None,

@@ -115,7 +115,7 @@ fn empty(name: &NodeName) -> Result<Snapshot, Failed> {
         scale_down_before: None,
         scale_down_disabled: None,
         taints: Vec::new(),
-        allocatable: BTreeMap::new(),
+        allocatable: Default::default(),
         addresses: Vec::new(),
         kubelet_port: 0,
         created_at: None,

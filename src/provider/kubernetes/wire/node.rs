@@ -307,11 +307,13 @@ impl TryFrom<(Node, Option<&LabelKey>)> for ModelNode {
             scale_down_before: meta.foreign(ANNOTATION_SCALE_DOWN_BEFORE),
             scale_down_disabled: meta.foreign(ANNOTATION_SCALE_DOWN_DISABLED),
             taints: spec.taints.into_iter().map(ModelTaint::try_from).collect::<Result<_, _>>()?,
-            allocatable: status
-                .allocatable
-                .into_iter()
-                .map(|(resource, quantity)| (resource.into(), quantity.text.into()))
-                .collect(),
+            allocatable: Arc::new(
+                status
+                    .allocatable
+                    .into_iter()
+                    .map(|(resource, quantity)| (resource.into(), quantity.text.into()))
+                    .collect(),
+            ),
             addresses: status.addresses.iter().filter_map(NodeAddress::known).collect(),
             kubelet_port: status
                 .daemon_endpoints
