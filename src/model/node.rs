@@ -145,7 +145,7 @@ pub struct Node {
     /// `status.allocatable`, quantity texts by resource name.
     pub allocatable: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     /// Its addresses, in the order of the object.
-    pub addresses: Vec<NodeAddress>,
+    pub addresses: Arc<[NodeAddress]>,
     /// The port of its kubelet; 0 where it does not say.
     pub kubelet_port: u16,
     /// When the Node object was made.

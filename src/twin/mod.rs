@@ -24,6 +24,7 @@ mod http;
 mod index;
 pub mod json;
 mod kind;
+mod known;
 mod manifest;
 mod object;
 mod ownership;

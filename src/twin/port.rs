@@ -18,6 +18,7 @@ use super::discovery::GIT_VERSION;
 use super::failure::Failure;
 use super::json::{Value, json};
 use super::kind::{Key, Kind};
+use super::known::Known;
 use super::object::Look;
 use super::patch::PatchKind;
 use super::request::{Options, Request, Response, Subresource, Validation, Verb};
@@ -27,7 +28,7 @@ use crate::model::{
     Budget, BudgetKey, DaemonSet, FIELD_MANAGER, Foreign, Grace, LEASE_NAME, LabelKey, MANAGED_NAMESPACE, Namespace,
     Node, NodeName, Phase, Pod, PodKey, RunId, Uid, reboot_pod_name,
 };
-use crate::provider::kubernetes::json::{self as wire, Reader};
+use crate::provider::kubernetes::json as wire;
 use crate::provider::{
     ActError, ClusterActs, ClusterReads, CordonWrite, Eviction, Followed, LeaseRead, LockActs, NodeLease, NodeReports,
     Permit, PodScope, Probes, ReadError, ReadErrorKind, RebootPod, RebootPodState, ReportWrite, UncordonWrite, Volumes,
@@ -66,7 +67,7 @@ struct Shared {
 
 struct State {
     world: World,
-    reader: Reader,
+    known: Known,
     /// The version that everybody was told of.
     told: u64,
     witness: Option<Witness>,
@@ -93,7 +94,7 @@ impl Port {
         world.store.forget();
         let state = State {
             world,
-            reader: Reader::new(pool_label),
+            known: Known::new(pool_label),
             told,
             witness,
             nodes: Vec::new(),
@@ -146,6 +147,14 @@ impl Port {
         self.look(|world| world.object(key))
     }
 
+    /// Reads an object as it is now, where it is there.
+    fn read<T>(&self, key: &Key, read: impl FnOnce(&mut Known, &Arc<Value>) -> T) -> Option<T> {
+        let mut state = self.shared.lock();
+        state.advance();
+        let State { world, known, .. } = &mut *state;
+        world.store.get(key).map(|object| read(known, object))
+    }
+
     fn patch(&self, operation: String, node: &NodeName, manager: &str, body: Value) -> Result<Node, ActError> {
         let request = Request {
             kind: Kind::Node,
@@ -156,7 +165,13 @@ impl Port {
             options: options(manager),
         };
         let body = self.change(&operation, &request, None)?.body;
-        let node = self.shared.lock().reader.node(&body);
+        let key = Key::cluster(Kind::Node, node.as_str());
+        let State { world, known, .. } = &mut *self.shared.lock();
+        // The answer is what is there now, which whoever follows the nodes was told of already.
+        let node = match world.store.get(&key).filter(|object| ***object == body) {
+            Some(object) => known.node(&key, object),
+            None => known.answered_node(&body),
+        };
         node.ok_or_else(|| {
             let cause = Box::new(malformed(&operation));
             ActError::Unclear { operation, cause }
@@ -295,6 +310,9 @@ impl State {
                 Kind::PodDisruptionBudget => self.tell_budget(change),
                 _ => {}
             }
+            if change.gone {
+                self.known.forget(&change.key);
+            }
         }
     }
 
@@ -302,7 +320,7 @@ impl State {
         if self.nodes.is_empty() {
             return;
         }
-        let Some(node) = self.reader.node(&*change.after) else { return };
+        let Some(node) = self.known.node(&change.key, &change.after) else { return };
         send(&mut self.nodes, if change.gone { Followed::Gone(node.name) } else { Followed::Is(node) });
     }
 
@@ -310,7 +328,7 @@ impl State {
         if self.budgets.is_empty() {
             return;
         }
-        let Some(budget) = self.reader.budget(&*change.after) else { return };
+        let Some(budget) = self.known.budget(&change.after) else { return };
         send(&mut self.budgets, if change.gone { Followed::Gone(budget.key) } else { Followed::Is(budget) });
     }
 
@@ -319,7 +337,7 @@ impl State {
         if self.pods.is_empty() && !self.pods_on.contains_key(on) {
             return;
         }
-        let Some(pod) = self.reader.pod(&*change.after) else { return };
+        let Some(pod) = self.known.pod(&change.key, &change.after) else { return };
         let told = if change.gone { Followed::Gone(pod.key) } else { Followed::Is(pod) };
         if let Some(followers) = self.pods_on.get_mut(on) {
             send(followers, told.clone());
@@ -330,12 +348,21 @@ impl State {
         send(&mut self.pods, told);
     }
 
+    fn all_nodes(&mut self) -> Vec<Option<Node>> {
+        let Self { world, known, .. } = self;
+        world.store.entries(Kind::Node).map(|(key, object)| known.node(key, object)).collect()
+    }
+
     fn all_pods(&mut self, scope: &PodScope) -> Vec<Option<Pod>> {
-        let Self { world, reader, .. } = self;
+        let Self { world, known, .. } = self;
         match scope {
-            PodScope::Cluster => world.objects(Kind::Pod).map(|object| reader.pod(&**object)).collect(),
-            PodScope::Node(node) => world.pods_on(node.as_str()).map(|(_, object)| reader.pod(&**object)).collect(),
+            PodScope::Cluster => world.store.entries(Kind::Pod).map(|(key, object)| known.pod(key, object)).collect(),
+            PodScope::Node(node) => world.pods_on(node.as_str()).map(|(key, object)| known.pod(key, object)).collect(),
         }
+    }
+
+    fn all_budgets(&self) -> Vec<Option<Budget>> {
+        self.world.objects(Kind::PodDisruptionBudget).map(|object| self.known.budget(object)).collect()
     }
 }
 
@@ -390,7 +417,7 @@ impl ClusterReads for Port {
     }
 
     fn nodes(&self) -> BoxStream<'_, Result<(Vec<Node>, u32), ReadError>> {
-        self.batch(|state| state.world.objects(Kind::Node).map(|object| state.reader.node(&**object)).collect())
+        self.batch(State::all_nodes)
     }
 
     fn pods(&self, scope: PodScope) -> BoxStream<'_, Result<(Vec<Pod>, u32), ReadError>> {
@@ -398,30 +425,26 @@ impl ClusterReads for Port {
     }
 
     fn budgets(&self) -> BoxStream<'_, Result<(Vec<Budget>, u32), ReadError>> {
-        let kind = Kind::PodDisruptionBudget;
-        self.batch(|state| state.world.objects(kind).map(|object| state.reader.budget(&**object)).collect())
+        self.batch(|state| state.all_budgets())
     }
 
     fn daemon_sets(&self) -> BoxStream<'_, Result<(Vec<DaemonSet>, u32), ReadError>> {
-        self.batch(|state| {
-            state.world.objects(Kind::DaemonSet).map(|object| state.reader.daemon_set(&**object)).collect()
-        })
+        self.batch(|state| state.world.objects(Kind::DaemonSet).map(|object| state.known.daemon_set(object)).collect())
     }
 
     async fn node(&self, name: &NodeName) -> Result<Option<Node>, ReadError> {
-        let object = self.object(&Key::cluster(Kind::Node, name.as_str()));
-        Ok(object.and_then(|object| self.shared.lock().reader.node(&*object)))
+        let key = Key::cluster(Kind::Node, name.as_str());
+        Ok(self.read(&key, |known, object| known.node(&key, object)).flatten())
     }
 
     async fn pod(&self, key: &PodKey) -> Result<Option<Pod>, ReadError> {
-        let object = self.object(&pod_key(key));
-        Ok(object.and_then(|object| self.shared.lock().reader.pod(&*object)))
+        let key = pod_key(key);
+        Ok(self.read(&key, |known, object| known.pod(&key, object)).flatten())
     }
 
     async fn budget(&self, key: &BudgetKey) -> Result<Option<Budget>, ReadError> {
         let key = Key::new(Kind::PodDisruptionBudget, key.namespace.as_str(), key.name.as_str());
-        let object = self.object(&key);
-        Ok(object.and_then(|object| self.shared.lock().reader.budget(&*object)))
+        Ok(self.read(&key, |known, object| known.budget(object)).flatten())
     }
 
     async fn node_lease(&self, name: &NodeName) -> Result<Option<NodeLease>, ReadError> {
@@ -451,8 +474,8 @@ impl ClusterReads for Port {
     }
 
     async fn reboot_pod(&self, node: &NodeName, run: &RunId) -> Result<RebootPodState, ReadError> {
-        let object = self.object(&Key::new(Kind::Pod, MANAGED_NAMESPACE, &reboot_pod_name(node, run)));
-        Ok(object.map_or(RebootPodState::Absent, |object| wire::reboot_pod_state(&*object)))
+        let key = Key::new(Kind::Pod, MANAGED_NAMESPACE, &reboot_pod_name(node, run));
+        Ok(self.read(&key, |known, object| known.reboot_pod(&key, object)).unwrap_or(RebootPodState::Absent))
     }
 
     async fn ready(&self) -> Result<bool, ReadError> {
@@ -462,8 +485,7 @@ impl ClusterReads for Port {
     fn follow_nodes(&self) -> BoxStream<'static, Result<Followed<Node, NodeName>, ReadError>> {
         let mut state = self.shared.lock();
         state.advance();
-        let all = state.world.objects(Kind::Node).map(|object| state.reader.node(&**object)).collect();
-        let (sender, stream) = begin(all);
+        let (sender, stream) = begin(state.all_nodes());
         state.nodes.push(sender);
         stream
     }
@@ -482,9 +504,7 @@ impl ClusterReads for Port {
     fn follow_budgets(&self) -> BoxStream<'static, Result<Followed<Budget, BudgetKey>, ReadError>> {
         let mut state = self.shared.lock();
         state.advance();
-        let objects = state.world.objects(Kind::PodDisruptionBudget);
-        let all = objects.map(|object| state.reader.budget(&**object)).collect();
-        let (sender, stream) = begin(all);
+        let (sender, stream) = begin(state.all_budgets());
         state.budgets.push(sender);
         stream
     }

@@ -339,13 +339,13 @@ fn a_node_whose_kubelet_waits_for_a_certificate_is_not_rebooted() {
 fn faults_of(change: impl FnOnce(&mut ServingRequest, &mut AskedCertificate)) -> Vec<ServingFault> {
     let mut node = node("n-1", "np1", "z1");
     let address = |kind, text| NodeAddress { kind, address: Foreign::new(text) };
-    node.addresses = vec![
+    node.addresses = Arc::new([
         address(AddressKind::InternalIp, "10.0.0.4"),
         address(AddressKind::InternalIp, "fd00::4"),
         address(AddressKind::Name, "n-1.example"),
         // A name that looks like an address is none.
         address(AddressKind::Name, "10.0.0.9"),
-    ];
+    ]);
     let mut request = request("n-1", "csr-1");
     let mut asked = request.asked.clone().unwrap();
     change(&mut request, &mut asked);

@@ -371,7 +371,7 @@ fn any_node() -> impl Strategy<Value = Node> {
             scale_down_disabled,
             taints,
             allocatable: Arc::new(allocatable),
-            addresses,
+            addresses: addresses.into(),
             kubelet_port,
             created_at,
             terminating,

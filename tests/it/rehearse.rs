@@ -46,7 +46,7 @@ fn node(index: usize) -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: Arc::new(BTreeMap::from([("pods".into(), "110".into())])),
-        addresses: Vec::new(),
+        addresses: Arc::default(),
         kubelet_port: 0,
         created_at: None,
         terminating: false,

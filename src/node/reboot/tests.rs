@@ -58,7 +58,7 @@ pub(in crate::node) fn node() -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: Default::default(),
-        addresses: Vec::new(),
+        addresses: Default::default(),
         kubelet_port: 0,
         created_at: None,
         terminating: false,

@@ -2,6 +2,7 @@
 //! read and written exactly as a real one is, without a connection.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::kinds::{Budgets, DaemonSets, Nodes, Pods};
 use super::list::Kind;
-use super::wire::{CertificateSigningRequest, Named, Status, VolumeAttachment};
+use super::wire::{self, CertificateSigningRequest, Named, Status, VolumeAttachment};
 use super::{acts, lock, manifest, reads};
 use crate::model::{Budget, DaemonSet, Foreign, Grace, LabelKey, Namespace, Node, NodeName, Phase, Pod, RunId, Uid};
 use crate::provider::{
@@ -39,6 +40,38 @@ impl Reader {
     #[must_use]
     pub fn node<'de>(&self, object: impl Deserializer<'de>) -> Option<Node> {
         take(&mut Nodes(self.pool_label.clone()), object)
+    }
+
+    /// A Node of which nothing has changed but what stands beside its labels and its status, which `object` may lack: these
+    /// are as they were `before`. `None` also where that is not enough to tell.
+    #[must_use]
+    pub fn node_again<'de>(&self, object: impl Deserializer<'de>, before: &Node) -> Option<Node> {
+        // Labels and taints both say this, and nothing says which of them did.
+        if before.control_plane {
+            return None;
+        }
+        let now = self.node(object)?;
+        Some(Node {
+            labels: Arc::clone(&before.labels),
+            pool: before.pool.clone(),
+            zone: before.zone.clone(),
+            linux: before.linux,
+            readiness: before.readiness,
+            boot_id: before.boot_id.clone(),
+            kernel: before.kernel.clone(),
+            allocatable: Arc::clone(&before.allocatable),
+            addresses: Arc::clone(&before.addresses),
+            kubelet_port: before.kubelet_port,
+            ..now
+        })
+    }
+
+    /// A Pod of which nothing has changed but its status and whether it is to end; all else is as it was `before`, and
+    /// `object` may lack it.
+    #[must_use]
+    pub fn pod_again<'de>(&self, object: impl Deserializer<'de>, before: &Pod) -> Option<Pod> {
+        let now = wire::Pod::deserialize(object).ok()?;
+        Some(Pod { status: now.status(), ..before.clone() })
     }
 
     /// A Pod; its shape is shared with those that were read before.

@@ -59,7 +59,7 @@ pub(crate) fn node(text: &str, pool: &str, zone: &str) -> Node {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: Default::default(),
-        addresses: Vec::new(),
+        addresses: Arc::default(),
         kubelet_port: 0,
         created_at: None,
         terminating: false,

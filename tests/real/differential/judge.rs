@@ -116,7 +116,7 @@ fn empty(name: &NodeName) -> Result<Snapshot, Failed> {
         scale_down_disabled: None,
         taints: Vec::new(),
         allocatable: Default::default(),
-        addresses: Vec::new(),
+        addresses: Arc::default(),
         kubelet_port: 0,
         created_at: None,
         terminating: false,

@@ -106,6 +106,26 @@ impl Toleration {
     }
 }
 
+impl Pod {
+    /// What of it changes while it lives.
+    pub(in super::super) fn status(&self) -> ModelPodStatus {
+        let status = self.status.as_ref();
+        let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+        ModelPodStatus {
+            phase: match status.map_or("", |status| status.phase.as_str()) {
+                // A pod that nobody has looked at yet has no phase, and is as good as Pending.
+                "Pending" | "" => PodPhase::Pending,
+                "Running" => PodPhase::Running,
+                "Succeeded" => PodPhase::Succeeded,
+                "Failed" => PodPhase::Failed,
+                _ => PodPhase::Unknown,
+            },
+            ready: conditions.any(|condition| condition.r#type == "Ready" && condition.status == "True"),
+            terminating: self.metadata.as_ref().is_some_and(|meta| meta.deletion_timestamp.is_some()),
+        }
+    }
+}
+
 /// Makes pods of one stream share what they have in common: shapes, namespaces, node names and label texts.
 #[derive(Debug, Default)]
 pub(in super::super) struct Interner {
@@ -158,9 +178,8 @@ impl Interner {
     /// Makes a pod of the model of one from the wire.
     pub(in super::super) fn pod(&mut self, pod: &Pod) -> Result<ModelPod, Misfit> {
         let meta = pod.metadata.as_ref().ok_or(Misfit::Missing("metadata"))?;
-        let nothing = (PodSpec::default(), PodStatus::default());
-        let spec = pod.spec.as_ref().unwrap_or(&nothing.0);
-        let status = pod.status.as_ref().unwrap_or(&nothing.1);
+        let nothing = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&nothing);
         let has = |what: fn(&VolumeSource) -> bool| {
             spec.volumes.iter().any(|volume| volume.source.as_ref().is_some_and(what))
         };
@@ -181,21 +200,7 @@ impl Interner {
             key: PodKey { namespace: self.namespace(&meta.namespace)?, name: PodName::new(&meta.name)? },
             uid: Uid::new(&meta.uid)?,
             node: self.node(&spec.node_name)?,
-            status: ModelPodStatus {
-                phase: match status.phase.as_str() {
-                    // A pod that nobody has looked at yet has no phase, and is as good as Pending.
-                    "Pending" | "" => PodPhase::Pending,
-                    "Running" => PodPhase::Running,
-                    "Succeeded" => PodPhase::Succeeded,
-                    "Failed" => PodPhase::Failed,
-                    _ => PodPhase::Unknown,
-                },
-                ready: status
-                    .conditions
-                    .iter()
-                    .any(|condition| condition.r#type == "Ready" && condition.status == "True"),
-                terminating: meta.deletion_timestamp.is_some(),
-            },
+            status: pod.status(),
             shape: self.shapes.intern(shape),
         })
     }

@@ -1,7 +1,9 @@
 //! Values that the two encodings write differently.
 
+use std::fmt;
+
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// `metav1.Time` and `MicroTime`: seconds and nanoseconds in protobuf, RFC 3339 in JSON.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -88,11 +90,112 @@ pub(in super::super) struct FieldsV1 {
 
 impl<'de> Deserialize<'de> for FieldsV1 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let document = serde_json::Value::deserialize(deserializer)?;
-        Ok(Self { raw: serde_json::to_vec(&document).map_err(D::Error::custom)? })
+        let mut raw = Vec::new();
+        Copied(&mut raw).deserialize(deserializer)?;
+        Ok(Self { raw })
+    }
+}
+
+/// Writes a JSON document as it is read, without making anything of it in between: nodes have long ones.
+struct Copied<'a>(&'a mut Vec<u8>);
+
+impl Copied<'_> {
+    fn write<E: serde::de::Error>(self, value: impl serde::Serialize) -> Result<(), E> {
+        serde_json::to_writer(self.0, &value).map_err(E::custom)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Copied<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Copied<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.write(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<(), E> {
+        self.write(flag)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
+        self.write(number)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
+        self.write(number)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
+        self.write(number)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.write(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let mut between = b'[';
+        loop {
+            let end = self.0.len();
+            self.0.push(between);
+            if list.next_element_seed(Copied(self.0))?.is_none() {
+                self.0.truncate(end);
+                break;
+            }
+            between = b',';
+        }
+        self.0.extend_from_slice(if between == b'[' { b"[]" } else { b"]" });
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut between = b'{';
+        loop {
+            let end = self.0.len();
+            self.0.push(between);
+            if map.next_key_seed(Copied(self.0))?.is_none() {
+                self.0.truncate(end);
+                break;
+            }
+            self.0.push(b':');
+            map.next_value_seed(Copied(self.0))?;
+            between = b',';
+        }
+        self.0.extend_from_slice(if between == b'{' { b"{}" } else { b"}" });
+        Ok(())
     }
 }
 
 /// A message of which only the presence counts.
 #[derive(Clone, PartialEq, Eq, prost::Message, serde::Deserialize)]
 pub(in super::super) struct Present {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_copied_as_it_was() {
+        for document in [
+            r#"{}"#,
+            r#"[]"#,
+            r#"{"f:metadata":{"f:labels":{".":{},"f:a/b":{}}},"f:spec":{"k:{\"a\":1}":[1,-2,0.5,true,null,"\n",[],{}]}}"#,
+        ] {
+            let read: FieldsV1 = serde_json::from_str(document).unwrap();
+            assert_eq!(String::from_utf8(read.raw).unwrap(), document);
+            let twin: crate::twin::json::Value = serde_json::from_str(document).unwrap();
+            assert_eq!(FieldsV1::deserialize(&twin).unwrap().raw, serde_json::to_vec(&twin).unwrap());
+        }
+    }
+}
