@@ -202,7 +202,10 @@ impl World {
             "deletionGracePeriodSeconds",
             "managedFields",
         ] {
-            keep(&mut object, known, &format!("/metadata/{field}"));
+            // Nearly always it is as it was, and to find that out is quicker than to put it back.
+            if object.at("/metadata").get(field) != known.at("/metadata").get(field) {
+                keep(&mut object, known, &format!("/metadata/{field}"));
+            }
         }
         keep(&mut object, known, "/apiVersion");
         keep(&mut object, known, "/kind");

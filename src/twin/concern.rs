@@ -115,7 +115,10 @@ impl World {
         fn room(node: &Value) -> &Value {
             node.at("/status/allocatable")
         }
-        let offered = before.map(offers) != after.map(offers);
+        // What is asked below is looked up only where something of it may have changed.
+        let same = |part: &str| before.zip(after).is_some_and(|(before, after)| before.at(part) == after.at(part));
+        let renamed = !(same("/metadata/uid") && same("/metadata/labels"));
+        let offered = (renamed || !same("/spec")) && before.map(offers) != after.map(offers);
         if offered || before.map(room) != after.map(room) {
             self.work.placing = true;
             self.site.nodes.insert(name.clone());
@@ -128,7 +131,8 @@ impl World {
             let wishes = [sim::READY_AFTER, sim::STOPS_AFTER, sim::PULL_FAILS].map(|wish| node.annotation(wish));
             (node.uid(), node.at("/status/addresses"), wishes)
         }
-        if before.map(gives) != after.map(gives) {
+        let given = same("/metadata/uid") && same("/metadata/annotations") && same("/status/addresses");
+        if !given && before.map(gives) != after.map(gives) {
             let pods: Vec<Key> = self.store.pods_on(name).map(|(pod, _)| pod.clone()).collect();
             for pod in pods {
                 if after.is_none() {

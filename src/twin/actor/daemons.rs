@@ -61,6 +61,32 @@ impl Daemons {
     }
 }
 
+/// A node as every DaemonSet sees it. What is done for one of them changes neither the node nor the pods of another, so
+/// that each node is looked at once for all of them.
+struct Seen {
+    /// `None` where it cannot be understood.
+    place: Option<Place>,
+    /// The pods on it, or made for it, that have a controller, with the UID of that.
+    pods: Vec<(Text, Key, Arc<Value>)>,
+}
+
+impl Seen {
+    /// `None` where the node is gone.
+    fn new(world: &World, node: &str) -> Option<Self> {
+        let store = &world.store;
+        let place = view::place(store.get(&Key::cluster(Kind::Node, node))?, store).ok();
+        let controlled = |(key, pod): (&Key, &Arc<Value>)| {
+            let owner = pod.controller()?;
+            Some((owner.text("/uid").into(), key.clone(), Arc::clone(pod)))
+        };
+        let pods = store.pods_on(node).chain(store.pods_meant_for(node)).filter_map(controlled).collect();
+        Some(Self { place, pods })
+    }
+}
+
+/// Nodes as every DaemonSet sees them; `None` for one that is gone.
+type Places = BTreeMap<Text, Option<Seen>>;
+
 /// What a DaemonSet has on a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Daemon {
@@ -86,13 +112,14 @@ pub(super) fn run(world: &mut World, changed: &BTreeSet<Key>) {
     for key in changed {
         due.entry(key.clone()).or_default();
     }
+    let mut places = Places::new();
     for (key, nodes) in due {
-        daemon_set(world, &key, nodes);
+        daemon_set(world, &key, nodes, &mut places);
         world.work.workloads.unmark(&key);
     }
 }
 
-fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<Text>) {
+fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<Text>, places: &mut Places) {
     let Some(owner) = world.object(key) else {
         world.daemons.remove(key);
         return;
@@ -114,7 +141,8 @@ fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<Text>) {
         }
     };
     for node in nodes {
-        let daemon = on_node(world, &owner, daemons.probe.as_ref(), &node);
+        let seen = places.entry(node.clone()).or_insert_with(|| Seen::new(world, &node));
+        let daemon = seen.as_ref().map(|seen| on_node(world, &owner, daemons.probe.as_ref(), &node, seen));
         daemons.note(node, daemon);
     }
     let Counts { wanted, present, ready } = daemons.counts;
@@ -131,20 +159,15 @@ fn daemon_set(world: &mut World, key: &Key, mut nodes: BTreeSet<Text>) {
     });
 }
 
-/// Makes or ends the pod on one node. `None` where the node is gone.
-fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &str) -> Option<Daemon> {
-    let object = world.object(&Key::cluster(Kind::Node, node))?;
-    let (here, stays) = match (view::place(&object, &world.store), probe) {
-        (Ok(place), Some(probe)) => eligible(probe, &place),
+/// Makes or ends the pod on one node.
+fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &str, seen: &Seen) -> Daemon {
+    let (here, stays) = match (&seen.place, probe) {
+        (Some(place), Some(probe)) => eligible(probe, place),
         _ => (false, true),
     };
-    let pods: Vec<(Key, Arc<Value>)> = world
-        .store
-        .pods_on(node)
-        .chain(world.store.pods_meant_for(node))
-        .filter(|(_, pod)| pod.is_controlled_by(owner.uid()))
-        .map(|(key, pod)| (key.clone(), Arc::clone(pod)))
-        .collect();
+    let uid = owner.uid();
+    let pods: Vec<(&Key, &Arc<Value>)> =
+        seen.pods.iter().filter(|(owner, ..)| owner == uid).map(|(_, key, pod)| (key, pod)).collect();
     if pods.is_empty() && here {
         // Where it cannot be made now, it is tried again at the next change.
         let _ = world.create(Kind::Pod, daemon_pod(owner, node));
@@ -156,7 +179,7 @@ fn on_node(world: &mut World, owner: &Value, probe: Option<&PlacedPod>, node: &s
         }
     }
     let ready = pods.iter().any(|(_, pod)| pod.is_true("Ready"));
-    Some(Daemon { wanted: here, present: !pods.is_empty(), ready })
+    Daemon { wanted: here, present: !pods.is_empty(), ready }
 }
 
 /// The node that a pod of a DaemonSet is bound to, or made for.

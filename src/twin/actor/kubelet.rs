@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::machine::{Boot, Machine, PodRun, asked, sim, wished};
+use super::machine::{Boot, Kept, Machine, PodRun, asked, sim, wished};
 use super::pod_status::{bring, is_reboot, is_waiting};
 use super::{later, sooner};
 use crate::model::{
@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::twin::json::{Text, Value, json};
 use crate::twin::kind::{Key, Kind};
-use crate::twin::object::{Condition, Look, annotate, hash, micro_stamp, set, set_condition, stamp};
+use crate::twin::object::{Condition, Look, annotate, hash, map, micro_stamp, place, set, set_condition, stamp};
 use crate::twin::world::{World, owner_reference};
 
 /// How long the reboot pod takes to act on the phase.
@@ -66,6 +66,7 @@ fn come_up(world: &mut World, key: &Key, machine: &mut Machine) {
     let ready_at = later(now, asked(sim::NODE_READY_AFTER, world.delays.node_ready, &[&node]));
     machine.dark_until = None;
     machine.last_lease = None;
+    machine.kept = None;
     let kept = &machine.boot;
     machine.boot = if wished(sim::KEEPS_BOOT_ID, &[&node]) {
         // It has not booted: what waited for a reboot still does, and of this boot all has been said.
@@ -123,6 +124,13 @@ fn keep_status(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     let flaps = node.annotation(sim::FLAPS).filter(|_| machine.boot.again).and_then(|text| text.parse::<u16>().ok());
     let (ready, turns) = machine.boot.readiness(u32::from(flaps.unwrap_or(0)), now);
     let booted = machine.boot.again && !machine.boot.shown;
+    // What is asked of the node's resources may change without its status.
+    let asked = node.annotation(sim::ALLOCATABLE).is_some();
+    let as_it_was = |kept: &Kept| kept.ready == ready && kept.status == *node.at("/status");
+    if !booted && !asked && machine.kept.as_ref().is_some_and(as_it_was) {
+        keep_lease(world, key, &node, machine);
+        return turns;
+    }
     let known = node.text("/status/nodeInfo/bootID");
     let told_so = booted && !known.is_empty() && known != machine.boot.id;
     world.edit(key, |node| {
@@ -159,7 +167,9 @@ fn keep_status(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
         tell_rebooted(world, key, &machine.boot.id);
     }
     machine.boot.shown = true;
-    keep_lease(world, key, machine);
+    let node = world.object(key)?;
+    machine.kept = Some(Kept { status: node.at("/status").clone(), ready });
+    keep_lease(world, key, &node, machine);
     turns
 }
 
@@ -184,21 +194,21 @@ fn describe(node: &mut Value, boot_id: &str) {
         );
     }
     set(node, "/status/nodeInfo/bootID", boot_id);
+    let id = format!("{hash:x}");
     let uid = node.uid().to_owned();
     for (field, value) in [
-        ("machineID", format!("{hash:x}")),
-        ("systemUUID", uid),
-        ("kernelVersion", "6.8.0-1021-sim".to_owned()),
-        ("osImage", "Simulated Linux".to_owned()),
-        ("containerRuntimeVersion", "containerd://2.1.4".to_owned()),
-        ("kubeletVersion", super::super::discovery::GIT_VERSION.to_owned()),
-        ("kubeProxyVersion", String::new()),
-        ("operatingSystem", "linux".to_owned()),
-        ("architecture", "amd64".to_owned()),
+        ("machineID", id.as_str()),
+        ("systemUUID", &uid),
+        ("kernelVersion", "6.8.0-1021-sim"),
+        ("osImage", "Simulated Linux"),
+        ("containerRuntimeVersion", "containerd://2.1.4"),
+        ("kubeletVersion", super::super::discovery::GIT_VERSION),
+        ("kubeProxyVersion", ""),
+        ("operatingSystem", "linux"),
+        ("architecture", "amd64"),
     ] {
-        let path = format!("/status/nodeInfo/{field}");
-        if node.at(&path).is_null() {
-            set(node, &path, value);
+        if node.at("/status/nodeInfo").get(field).is_none_or(Value::is_null) {
+            map(place(node, "/status/nodeInfo")).insert(field, value.into());
         }
     }
 }
@@ -217,9 +227,8 @@ fn tell_rebooted(world: &mut World, key: &Key, boot_id: &str) {
 }
 
 /// The lease is there from the start; its renewals are worked out when somebody reads it, see [`World::renew_leases`].
-fn keep_lease(world: &mut World, key: &Key, machine: &Machine) {
+fn keep_lease(world: &mut World, key: &Key, node: &Value, machine: &Machine) {
     let lease = Key::new(Kind::Lease, "kube-node-lease", &key.name);
-    let Some(node) = world.object(key) else { return };
     if let Some(known) = world.store.get(&lease) {
         if known.items("/metadata/ownerReferences").iter().all(|owner| owner.text("/uid") == node.uid()) {
             return;
@@ -229,7 +238,7 @@ fn keep_lease(world: &mut World, key: &Key, machine: &Machine) {
     }
     let object = json!({
         "metadata": { "name": key.name, "namespace": "kube-node-lease",
-                      "ownerReferences": [owner_reference(&node, false)] },
+                      "ownerReferences": [owner_reference(node, false)] },
         "spec": { "holderIdentity": key.name, "leaseDurationSeconds": LEASE_SECONDS,
                   "renewTime": micro_stamp(machine.renewed(world.now)) },
     });
@@ -244,6 +253,17 @@ fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     let silent = machine.boot.again && wished(sim::REPORT_ENDS, &[&node]);
     if silent || node.annotation(sim::AGENT) == Some("false") {
         return None;
+    }
+    let due = node
+        .annotation(ANNOTATION_REPORTED_AT)
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .map(|last| later(last, REPORT_EVERY));
+    if let Some(due) = due
+        && now < due
+        && says_all(&node, machine)
+    {
+        machine.boot.told = true;
+        return Some(due);
     }
     let mut wanted = (*node).clone();
     if machine.boot.again && !machine.boot.told {
@@ -265,10 +285,6 @@ fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     annotate(&mut wanted, ANNOTATION_BOOT_ID, Some(&machine.boot.id));
     annotate(&mut wanted, ANNOTATION_BOOTED_AT, Some(&stamp(machine.boot.at)));
     machine.boot.told = true;
-    let due = node
-        .annotation(ANNOTATION_REPORTED_AT)
-        .and_then(|text| text.parse::<Timestamp>().ok())
-        .map(|last| later(last, REPORT_EVERY));
     if wanted == *node
         && let Some(due) = due
         && now < due
@@ -278,6 +294,23 @@ fn keep_report(world: &mut World, key: &Key, machine: &mut Machine) -> Option<Ti
     annotate(&mut wanted, ANNOTATION_REPORTED_AT, Some(&stamp(now)));
     world.write(key, wanted);
     Some(later(now, REPORT_EVERY))
+}
+
+/// Whether the report on a node says what its agent would say now, so that it needs not be made to be compared.
+fn says_all(node: &Value, machine: &Machine) -> bool {
+    if machine.boot.again && !machine.boot.told {
+        return false;
+    }
+    let says = node.at("/metadata/annotations");
+    let reason = node.annotation(sim::REBOOT_REQUIRED).unwrap_or_default();
+    let reasoned = match says.get(ANNOTATION_REBOOT_REASON) {
+        Some(said) => !reason.is_empty() && *said == reason,
+        None => reason.is_empty(),
+    };
+    reasoned
+        && says[ANNOTATION_REBOOT_REQUIRED] == if reason.is_empty() { "false" } else { "true" }
+        && says[ANNOTATION_BOOT_ID] == machine.boot.id
+        && says[ANNOTATION_BOOTED_AT] == stamp(machine.boot.at)
 }
 
 /// Brings one pod up to date. Returns when something is due next.

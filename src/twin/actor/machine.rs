@@ -70,8 +70,19 @@ pub(in crate::twin) struct Machine {
     /// When the reboot that was asked for happens.
     pub(super) obey_at: Option<Timestamp>,
     pub(super) boot: Boot,
+    /// What its kubelet last found or left, if nothing of that needs to be found out anew.
+    #[serde(skip)]
+    pub(super) kept: Option<Kept>,
     /// Its pods, by UID.
     pub(super) pods: BTreeMap<Text, PodRun>,
+}
+
+/// The status that a kubelet keeps: while the node has it and is as Ready, nothing is missing in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Shared with the node, so that to find it there takes no look at what it holds.
+    pub(super) status: Value,
+    pub(super) ready: bool,
 }
 
 /// One boot of a machine.
@@ -123,6 +134,7 @@ impl Machine {
             last_lease: None,
             obey_at: None,
             boot,
+            kept: None,
             pods: BTreeMap::new(),
         }
     }

@@ -92,7 +92,7 @@ fn taint(world: &mut World, key: &Key) {
         }
         if taints.is_empty() {
             unset(node, "/spec/taints");
-        } else {
+        } else if taints != node.items("/spec/taints") {
             *list(node, "/spec/taints") = taints;
         }
     });
@@ -102,12 +102,12 @@ fn taint(world: &mut World, key: &Key) {
 fn expel(world: &mut World, key: &Key) -> Option<Timestamp> {
     let now = world.now;
     let node = world.object(key)?;
+    if !node.items("/spec/taints").iter().any(|taint| taint.text("/effect") == "NoExecute") {
+        return None;
+    }
     let times: Vec<Timestamp> =
         node.items("/spec/taints").iter().map(|taint| taint.time("/timeAdded").unwrap_or(now)).collect();
     let taints = view::taints(&node);
-    if !taints.iter().any(|taint| taint.effect == TaintEffect::NoExecute) {
-        return None;
-    }
     let pods: Vec<(Key, std::sync::Arc<Value>)> = world
         .store
         .pods_on(&key.name)
