@@ -3,14 +3,14 @@
 //! A view wakes whoever waits for what changed in it, and is never the last word: every write is guarded by a fresh
 //! read, and a view that has heard nothing for [`REREAD`] is read again, because a watch can die without a sound.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 
 use super::waiting::{Changes, Waiting};
-use crate::model::{Budget, BudgetKey, Budgets, Foreign, Node, NodeName};
+use crate::model::{Budget, BudgetKey, Budgets, Foreign, Node, NodeName, PoolName, ZoneName};
 use crate::provider::{ClusterReads, Followed, ReadError, clock};
 
 /// After this long without a word, what a wait depends on is read again (design: a watch may die silently).
@@ -31,11 +31,25 @@ struct Spent {
 /// The disruption controller has counted an eviction within milliseconds; this is generous.
 const AGES: Duration = Duration::from_secs(5);
 
+/// What decides under which limits a node counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) pool: PoolName,
+    pub(super) zone: ZoneName,
+    pub(super) control_plane: bool,
+}
+
+impl Counted {
+    fn new(node: &Node) -> Self {
+        Self { pool: node.pool.clone(), zone: node.zone.clone(), control_plane: node.control_plane }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    nodes: BTreeMap<NodeName, Node>,
-    /// Those of them that are out.
-    out: BTreeSet<NodeName>,
+    nodes: HashMap<NodeName, Node>,
+    /// Those of them that are out or held out by this run: whoever waits for a place counts them again and again.
+    out: BTreeMap<NodeName, Counted>,
     budgets: Budgets,
     spent: BTreeMap<BudgetKey, Spent>,
     /// The nodes that this run holds out: they count as out even while a watch has not said so yet.
@@ -47,23 +61,31 @@ impl State {
     /// Puts in what a node is now; `true` where that may give somebody a place.
     fn put(&mut self, node: Node) -> bool {
         let name = node.name.clone();
-        let out = node.is_out();
+        let (out, counted) = (node.is_out(), Counted::new(&node));
         let before = self.nodes.insert(name.clone(), node);
-        let after = self.nodes.get(&name);
-        let counts = |node: &Node| (node.pool.clone(), node.zone.clone(), node.control_plane);
-        let moved = before.as_ref().map(counts) != after.map(counts);
-        let turned = if out { self.out.insert(name) } else { self.out.remove(&name) };
+        let moved = before.as_ref().map(Counted::new).as_ref() != Some(&counted);
+        let turned = before.is_some_and(|before| before.is_out()) != out;
+        self.count(&name);
         turned || moved
     }
 
     fn put_all(&mut self, nodes: Vec<Node>) {
-        self.out = nodes.iter().filter(|node| node.is_out()).map(|node| node.name.clone()).collect();
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        let out = self.nodes.values().filter(|node| node.is_out() || self.ours.contains(&node.name));
+        self.out = out.map(|node| (node.name.clone(), Counted::new(node))).collect();
     }
 
     fn take_out(&mut self, name: &NodeName) {
         self.nodes.remove(name);
         self.out.remove(name);
+    }
+
+    /// Counts a node among those that are out, or no longer.
+    fn count(&mut self, name: &NodeName) {
+        match self.nodes.get(name).filter(|node| node.is_out() || self.ours.contains(name)) {
+            Some(node) => self.out.insert(name.clone(), Counted::new(node)),
+            None => self.out.remove(name),
+        };
     }
 }
 
@@ -286,15 +308,11 @@ impl Live {
     }
 
     /// Counts the nodes that are out, for whatever reason, among those that `counts`, without `but` itself.
-    pub(super) fn out(&self, but: &NodeName, counts: impl Fn(&Node) -> bool) -> u32 {
+    pub(super) fn out(&self, but: &NodeName, counts: impl Fn(&Counted) -> bool) -> u32 {
         let state = self.lock();
-        let out = state
-            .out
-            .union(&state.ours)
-            .filter_map(|name| state.nodes.get(name))
-            .filter(|node| node.name != *but && counts(node))
-            .count();
-        u32::try_from(out).unwrap_or(u32::MAX)
+        let all = state.out.values().filter(|counted| counts(counted)).count();
+        let itself = usize::from(state.out.get(but).is_some_and(counts));
+        u32::try_from(all - itself).unwrap_or(u32::MAX)
     }
 
     /// Notes that this run takes a node out, or no longer does.
@@ -302,7 +320,9 @@ impl Live {
         let mut state = self.lock();
         if out {
             state.ours.insert(node.clone());
+            state.count(node);
         } else if state.ours.remove(node) {
+            state.count(node);
             drop(state);
             self.waiting.wake_places();
         }

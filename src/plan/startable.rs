@@ -120,7 +120,7 @@ pub struct Occupancy {
     awaited: BTreeSet<usize>,
     /// The slot of the whole cluster, which every outage that is not out already needs.
     cluster: Option<usize>,
-    /// Begun and not ended.
+    /// Begun and not ended, with no step under way: those that may go on.
     active: BTreeSet<usize>,
     /// Outages that have not ended, by table and rank.
     ranks: Vec<BTreeMap<u32, usize>>,
@@ -232,10 +232,11 @@ impl Occupancy {
         let ended = outage.states.iter().all(|state| state.is_final());
         let just_ended = ended && !std::mem::replace(&mut outage.ended, ended);
         let gate = outage.gate;
+        let goes_on = !untouched && !ended && !outage.states.contains(&StepState::Running);
         if !untouched {
             self.unpark(number);
         }
-        if !untouched && !ended {
+        if goes_on {
             self.active.insert(number);
         } else {
             self.active.remove(&number);

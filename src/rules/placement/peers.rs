@@ -93,7 +93,7 @@ impl Neighbours {
         };
         // Where nobody cares who is near, nobody has to look.
         let cares = scene.is_shy() || !pod.near.is_empty() || !pod.apart.is_empty();
-        for site in scene.sites().filter(|_| cares) {
+        for site in cares.then(|| scene.sites()).into_iter().flatten() {
             for other in site.pods.iter().filter(|other| other.uid != pod.uid) {
                 // As in the scheduler, a pod is a neighbour for affinity only where it matches all terms.
                 if pod.near.iter().all(|term| meant(term, other)) {
