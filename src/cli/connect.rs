@@ -184,12 +184,28 @@ impl Connections {
         Ok(Self { clusters })
     }
 
-    /// Observes all clusters at the same time.
+    /// Observes all clusters at the same time, as far as planning asks for.
     pub(super) async fn observe(&self, output: &Output) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
+        self.look(false, output).await
+    }
+
+    /// The same, with every certificate that can be seen.
+    pub(super) async fn observe_with_certificates(
+        &self,
+        output: &Output,
+    ) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
+        self.look(true, output).await
+    }
+
+    async fn look(&self, certificates: bool, output: &Output) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
         let looking = output.spinner("observing the clusters");
         let snapshots = join_all(self.clusters.iter().map(async |(name, connection)| {
             let cluster = connection.cluster.as_ref();
-            observe::observe(cluster, Some(cluster), name.clone(), clock::now).await
+            if certificates {
+                observe::observe_with_certificates(cluster, Some(cluster), name.clone(), clock::now).await
+            } else {
+                observe::observe(cluster, Some(cluster), name.clone(), clock::now).await
+            }
         }))
         .await;
         looking.finish();

@@ -104,7 +104,29 @@ const RENEW: &str = "renew it on the control plane (kubeadm: `kubeadm certs rene
 const TRUST: &str = "fetch a new kubeconfig if the cluster's certificates were rotated; otherwise somebody else answers \
     at this address";
 
-/// Observes a cluster. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
+/// Whether certificates are looked for, which planning does without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Only where they may say why nothing else can be read.
+    Explanation,
+    /// All that can be seen.
+    Certificates,
+}
+
+/// Observes a cluster with every certificate that can be seen; otherwise as [`observe`].
+///
+/// # Errors
+/// [`ObserveError`] when the nodes cannot be read.
+pub async fn observe_with_certificates(
+    reads: &dyn ClusterReads,
+    lock: Option<&dyn LockActs>,
+    cluster: ClusterName,
+    now: fn() -> Timestamp,
+) -> Result<Snapshot, ObserveError> {
+    look(reads, lock, cluster, now, Wanted::Certificates).await
+}
+
+/// Observes a cluster, as far as planning asks for. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
 /// gap about it. Sends only requests that read.
 ///
 /// # Errors
@@ -114,6 +136,16 @@ pub async fn observe(
     lock: Option<&dyn LockActs>,
     cluster: ClusterName,
     now: fn() -> Timestamp,
+) -> Result<Snapshot, ObserveError> {
+    look(reads, lock, cluster, now, Wanted::Explanation).await
+}
+
+async fn look(
+    reads: &dyn ClusterReads,
+    lock: Option<&dyn LockActs>,
+    cluster: ClusterName,
+    now: fn() -> Timestamp,
+    wanted: Wanted,
 ) -> Result<Snapshot, ObserveError> {
     let held = async {
         match lock {
@@ -125,13 +157,19 @@ pub async fn observe(
     let nodes_with_kubelets = async {
         let nodes = whole(|| reads.nodes()).await;
         let kubelets = match &nodes {
-            Ok((nodes, _)) => reads.kubelet_certificates(nodes).await,
-            Err(_) => Certificates::default(),
+            Ok((nodes, _)) if wanted == Wanted::Certificates => reads.kubelet_certificates(nodes).await,
+            Ok(_) | Err(_) => Certificates::default(),
         };
         (nodes, kubelets)
     };
+    let certificates = async {
+        match wanted {
+            Wanted::Certificates => reads.certificates().await,
+            Wanted::Explanation => Certificates::default(),
+        }
+    };
     // Each kind is read once, all at the same time: that is the bound.
-    let ((nodes, kubelets), pods, budgets, daemon_sets, version, identity, held, mut certificates) = futures::join!(
+    let ((nodes, kubelets), pods, budgets, daemon_sets, version, identity, held, requests, mut certificates) = futures::join!(
         nodes_with_kubelets,
         whole(|| reads.pods(PodScope::Cluster)),
         whole(|| reads.budgets()),
@@ -139,12 +177,22 @@ pub async fn observe(
         reads.version(),
         reads.identity(),
         held,
-        reads.certificates(),
+        reads.serving_requests(),
+        certificates,
     );
+    certificates.extend(requests);
     certificates.extend(kubelets);
 
     let mut gaps = Vec::new();
-    let (nodes, bad) = nodes.map_err(|source| ObserveError::unread(cluster.clone(), source, &certificates, now()))?;
+    let (nodes, bad) = match nodes {
+        Ok(read) => read,
+        Err(source) => {
+            if wanted == Wanted::Explanation && source.kind == ReadErrorKind::Unreachable {
+                certificates.extend(reads.certificates().await);
+            }
+            return Err(ObserveError::unread(cluster, source, &certificates, now()));
+        }
+    };
     note(&mut gaps, "nodes", bad);
     let pods_read = pods.is_ok();
     let pods = or_gap(&mut gaps, GapSubject::Pods, "pods", pods);

@@ -164,8 +164,13 @@ pub trait ClusterReads: Send + Sync {
     /// How many `kubernetes.io/kubelet-serving` certificate requests of a node are still Pending.
     async fn pending_serving_requests(&self, name: &NodeName) -> Result<u32, ReadError>;
 
-    /// The certificates of the cluster and of the way to it, except those of kubelets. What cannot be seen is told in the
-    /// answer, and never an error.
+    /// The requests for serving certificates on which nobody has decided. What cannot be seen is told in the answer, and
+    /// never an error, here and in what follows.
+    async fn serving_requests(&self) -> Certificates {
+        Certificates::default()
+    }
+
+    /// The certificates of the cluster and of the way to it, except those of kubelets.
     async fn certificates(&self) -> Certificates {
         Certificates::default()
     }

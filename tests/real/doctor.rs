@@ -338,6 +338,7 @@ pub(crate) fn each_feature_works_with_only_its_role() -> Result<(), Failed> {
     account(&plane, "rebooter", &Feature::ALL)?;
     let rebooter = log_in(&plane, "rebooter")?;
     plane.config(REBOOT)?;
+    plane.haulout_as(&rebooter, &["plan", path], LIMIT)?.expect(0)?;
     plane.haulout_as(&rebooter, &["apply", path, "--auto-approve"], Duration::from_secs(180))?.expect(0)?;
     let rare = [
         "get poddisruptionbudgets.policy",

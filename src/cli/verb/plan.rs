@@ -44,7 +44,11 @@ pub(super) async fn look(
     if from.snapshot.is_empty() {
         let environment = Environment::read(reach.kubeconfig.clone());
         let connections = Connections::open(loaded, clusters, &environment, verb, output).await?;
-        let snapshots = connections.observe(output).await?;
+        // Only what shows certificates looks for them.
+        let snapshots = match verb {
+            "plan" => connections.observe_with_certificates(output).await?,
+            _ => connections.observe(output).await?,
+        };
         let now = connections.now();
         return Ok((snapshots, now));
     }

@@ -26,7 +26,7 @@ pub(in crate::cli) async fn run(args: &Snapshot, output: &Output) -> Result<Exit
     let environment = Environment::read(args.reach.kubeconfig.clone());
     let connections =
         Connections::open(&loaded, std::slice::from_ref(&wanted), &environment, "snapshot", output).await?;
-    let snapshots = connections.observe(output).await?;
+    let snapshots = connections.observe_with_certificates(output).await?;
     for snapshot in snapshots.values() {
         let text = format::snapshot::write(snapshot);
         output.data(&text).map_err(|error| Failure::io("print the snapshot", &error, "check the output"))?;

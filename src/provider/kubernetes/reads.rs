@@ -363,6 +363,10 @@ impl ClusterReads for KubernetesCluster {
         Ok(u32::try_from(pending.into_iter().filter(|pending| *pending).count()).unwrap_or(u32::MAX))
     }
 
+    async fn serving_requests(&self) -> Certificates {
+        self.requests().await
+    }
+
     async fn certificates(&self) -> Certificates {
         self.look_for_certificates().await
     }
