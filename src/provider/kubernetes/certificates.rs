@@ -20,8 +20,8 @@ use super::list::{Kind, Listing, Pages};
 use super::transport::Target;
 use super::wire::{NamedBundle, SERVING_SIGNER};
 use crate::model::{
-    AddressKind, CaBundle, CertificatePlace, CertificateSource, Certificates, Foreign, Node, NodeName, SeenCertificate,
-    UnseenCertificates,
+    AddressKind, CaBundle, CertificatePlace, CertificateSource, Certificates, Foreign, Node, NodeName, Readiness,
+    SeenCertificate, UnseenCertificates,
 };
 use crate::provider::clock;
 use crate::provider::tls::{self, Unseen, x509};
@@ -386,7 +386,9 @@ impl KubernetesCluster {
         if self.transport.via == Via::Sandbox {
             return Certificates::default();
         }
-        let wanted: Vec<(NodeName, String, u16)> = nodes.iter().filter_map(kubelet).collect();
+        // A kubelet that is down says nothing about the way to the others.
+        let (up, down): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.readiness == Readiness::Ready);
+        let wanted: Vec<(NodeName, String, u16)> = up.into_iter().chain(down).filter_map(kubelet).collect();
         let (first, rest) = wanted.split_at(wanted.len().min(KUBELETS_TRIED));
         let mut found = Certificates::default();
         let mut unreachable: Vec<String> = Vec::new();
