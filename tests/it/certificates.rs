@@ -245,6 +245,7 @@ fn thousands_of_kubelets_are_one_line() {
         snapshot.certificates.seen = (0..5000_u16)
             .map(|n| kubelet(&format!("n-{n}"), u8::try_from(n % 251).unwrap(), 100, 200 + i64::from(n)))
             .collect();
+        snapshot.certificates.seen.extend((0..300).map(|n| kubelet(&format!("late-{n}"), 7, 360, 5)));
         snapshot.nodes = (0..40).map(|n| node(&format!("n-{n}"), "np1", "z1")).map(|n| (n.name.clone(), n)).collect();
         snapshot.certificates.requests = (0..40).map(|n| request(&format!("n-{n}"), &format!("csr-{n}"))).collect();
         snapshot.certificates.unseen = vec![UnseenCertificates {

@@ -31,6 +31,7 @@ impl Words<'_> {
     pub fn certificates(&self, report: &CertificateReport) -> Vec<CertificateLine> {
         let mut worries: Vec<(CertificateStanding, Timestamp, CertificateLine)> = Vec::new();
         let mut fine: BTreeMap<Group<'_>, Vec<&JudgedCertificate>> = BTreeMap::new();
+        let mut bad: BTreeMap<(CertificateStanding, Group<'_>), Vec<&JudgedCertificate>> = BTreeMap::new();
         for group in same(&report.judged) {
             let Some(first) = group.first() else { continue };
             if let Some(why) = group.iter().find_map(|judged| judged.seen.distrusted.as_ref()) {
@@ -44,50 +45,54 @@ impl Words<'_> {
             if first.standing == CertificateStanding::Fine {
                 fine.entry(Group::of(first)).or_default().extend(&group);
             } else {
-                let text = format!("{} {}; {}", label(&group), self.end(first), renewal(first.renewer));
-                let line = CertificateLine::Worry(Told { text, advice: advice(first, &report.requests) });
-                worries.push((first.standing, first.seen.ends, line));
+                bad.entry((first.standing, Group::of(first))).or_default().extend(&group);
+            }
+        }
+        // The requests of these are told with their certificates.
+        let mut named: BTreeSet<&NodeName> = BTreeSet::new();
+        for ((standing, group), mut all) in bad {
+            all.sort_by_key(|judged| judged.seen.ends);
+            for (told, text) in self.told(group, &all) {
+                if all.len() <= FEW
+                    && let CertificatePlace::KubeletServing(node) = &told.seen.place
+                {
+                    named.insert(node);
+                }
+                let line = CertificateLine::Worry(Told { text, advice: advice(told, &report.requests) });
+                worries.push((standing, told.seen.ends, line));
             }
         }
         worries.sort_by_key(|(standing, ends, _)| (*standing, *ends));
         let mut lines: Vec<CertificateLine> = worries.into_iter().map(|(.., line)| line).collect();
-        let told: BTreeSet<&NodeName> = report
-            .judged
-            .iter()
-            .filter(|judged| judged.standing != CertificateStanding::Fine)
-            .filter_map(|judged| match &judged.seen.place {
-                CertificatePlace::KubeletServing(node) => Some(node),
-                _ => None,
-            })
-            .collect();
-        lines.extend(waiting(&report.requests, &told));
+        lines.extend(waiting(&report.requests, &named));
         for (group, mut all) in fine {
             all.sort_by_key(|judged| judged.seen.ends);
-            lines.extend(self.well(group, &all));
+            lines.extend(self.told(group, &all).into_iter().map(|(_, text)| CertificateLine::Fine(text)));
         }
         lines.extend(report.unseen.iter().map(|unseen| CertificateLine::Unseen(missing(unseen))));
         lines
     }
 
-    /// Those that stand well: a few one by one, many in one line.
-    fn well(&self, group: Group<'_>, all: &[&JudgedCertificate]) -> Vec<CertificateLine> {
-        let line = |judged: &[&JudgedCertificate]| {
-            let first = judged.first()?;
-            Some(CertificateLine::Fine(format!("{} {}; {}", label(judged), self.end(first), renewal(first.renewer))))
+    /// Those that stand alike, the first to end first: a few one by one, many in one line. Each with the one that it speaks
+    /// of.
+    fn told<'j>(&self, group: Group<'_>, all: &[&'j JudgedCertificate]) -> Vec<(&'j JudgedCertificate, String)> {
+        let line = |judged: &[&'j JudgedCertificate]| {
+            let first = *judged.first()?;
+            Some((first, format!("{} {}; {}", label(judged), self.end(first), renewal(first.renewer))))
         };
-        match group {
-            Group::One(_) => line(all).into_iter().collect(),
-            Group::Many(..) if all.len() <= FEW => all.iter().filter_map(|judged| line(&[judged])).collect(),
-            Group::Many(plural, renewer) => {
-                let Some(first) = all.first() else { return Vec::new() };
-                vec![CertificateLine::Fine(format!(
+        match (group, all) {
+            (Group::One(_), _) => line(all).into_iter().collect(),
+            (Group::Many(plural, renewer), [first, _, _, _, ..]) => {
+                let text = format!(
                     "{} {plural}: the first, {}, {}; {}",
                     number(all.len() as u64),
-                    label(&[first]),
+                    label(&[*first]),
                     self.end(first),
                     renewal(renewer)
-                ))]
+                );
+                vec![(*first, text)]
             }
+            (Group::Many(..), _) => all.iter().filter_map(|judged| line(&[*judged])).collect(),
         }
     }
 
@@ -206,6 +211,9 @@ fn renewal(renewer: Renewer) -> &'static str {
 
 /// What to do about one that is a worry.
 fn advice(judged: &JudgedCertificate, requests: &[JudgedRequest]) -> String {
+    if judged.standing == CertificateStanding::NotYetValid {
+        return "compare the clocks of this machine and of whoever has signed it".to_owned();
+    }
     match (judged.renewer, &judged.seen.place) {
         (Renewer::AksItself | Renewer::AksRotation, _) => {
             "find a window and rotate the cluster's certificates (az aks rotate-certs): it recreates every node and \
