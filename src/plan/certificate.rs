@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{SeenCertificate, ServingRequest, Snapshot, UnseenCertificates};
+use crate::model::{NodeName, SeenCertificate, ServingRequest, Snapshot, UnseenCertificates};
 pub use crate::rules::expiry::{CertificateStanding, Renewer};
 use crate::rules::expiry::{Distribution, standing};
 pub use crate::rules::serving::ServingFault;
@@ -29,7 +29,7 @@ pub struct JudgedRequest {
 }
 
 /// The latest request of each node: a kubelet that asks again waits for its latest answer alone.
-pub(super) fn latest(requests: &[ServingRequest]) -> impl Iterator<Item = &ServingRequest> {
+fn latest(requests: &[ServingRequest]) -> impl Iterator<Item = &ServingRequest> {
     // They are in order of node and age.
     requests
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn latest(requests: &[ServingRequest]) -> impl Iterator<Item = &Servi
         .map(|(_, request)| request)
 }
 
-/// What there is to be known of certificates. Nothing is planned from it.
+/// What there is to be known of certificates. Of all this only the requests decide anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateReport {
     /// The certificates, in order of place and end.
@@ -68,6 +68,12 @@ impl CertificateReport {
                 .collect(),
             unseen: snapshot.certificates.unseen.clone(),
         }
+    }
+
+    /// The request that a node's kubelet waits for.
+    pub(super) fn request_of(&self, node: &NodeName) -> Option<&JudgedRequest> {
+        let at = self.requests.binary_search_by(|judged| judged.request.node.cmp(node)).ok()?;
+        self.requests.get(at)
     }
 
     /// Whether nothing was looked for.

@@ -8,7 +8,7 @@ use petgraph::graphmap::DiGraphMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocked::{Blocked, BlockedReason, Notice, Unknown, Wanted};
-use super::certificate::{CertificateReport, latest};
+use super::certificate::CertificateReport;
 use super::drain::{Judge, Prospect};
 use super::error::PlanError;
 use super::facts::Facts;
@@ -20,7 +20,6 @@ use super::wave::waves;
 use crate::config::{Cluster, Config, Order, Reboot, Scope};
 use crate::diff::{Adoption, Change, Differences, Hindrance, Missing, Verdict, Why, compare};
 use crate::model::{ClusterName, Foreign, GapSubject, Node, NodeName, Readiness, Snapshot, TableName};
-use crate::rules::serving::faults;
 
 /// A plan that nobody has checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +174,8 @@ impl<'a> Work<'a> {
             counts: Counts::default(),
             node_pod: if snapshot.sandbox { None } else { self.cluster.node_pod.clone() },
         };
-        let (candidates, outside) = self.sort_out(&mut plan.counts, &mut plan.blocked, &mut plan.unknown);
+        let (candidates, outside) =
+            self.sort_out(&plan.certificates, &mut plan.counts, &mut plan.blocked, &mut plan.unknown);
         self.lay_out(candidates, &outside, &mut plan);
         plan.notices.extend(self.left_alone(&plan));
         plan.blocked.sort_by(|a, b| (&a.node, a.wanted, &a.table).cmp(&(&b.node, b.wanted, &b.table)));
@@ -229,6 +229,7 @@ impl<'a> Work<'a> {
     /// candidates that also find room under the limits, and how much of each slot nodes outside the plan have taken.
     fn sort_out(
         &self,
+        certificates: &CertificateReport,
         counts: &mut Counts,
         blocked: &mut Vec<Blocked>,
         unknown: &mut Vec<Unknown>,
@@ -252,7 +253,7 @@ impl<'a> Work<'a> {
                 }
                 Some(Verdict::Change { change, hindrances }) => {
                     let mut reasons: Vec<BlockedReason> = hindrances.iter().map(of_hindrance).collect();
-                    reasons.extend(self.obstacles(node, change));
+                    reasons.extend(self.obstacles(node, change, certificates));
                     let adoption = self.differences.adoptions.get(&node.name);
                     let rank = match self.reboot_of(change) {
                         // What a dead run has taken out goes first: it holds its places already, and those before it
@@ -299,7 +300,7 @@ impl<'a> Work<'a> {
     }
 
     /// What forbids a change, apart from pods, budgets and limits.
-    fn obstacles(&self, node: &Node, change: &Change) -> Vec<BlockedReason> {
+    fn obstacles(&self, node: &Node, change: &Change, certificates: &CertificateReport) -> Vec<BlockedReason> {
         let Some(table) = self.reboot_of(change) else { return Vec::new() };
         let mut reasons = Vec::new();
         if !node.linux {
@@ -308,7 +309,10 @@ impl<'a> Work<'a> {
         if node.readiness != Readiness::Ready || node.terminating {
             reasons.push(BlockedReason::NotReady);
         }
-        reasons.extend(self.awaited_certificate(node));
+        reasons.extend(certificates.request_of(&node.name).map(|judged| BlockedReason::ServingRequestPending {
+            request: judged.request.name.clone(),
+            sound: judged.faults.is_empty(),
+        }));
         if self.cluster.node_pod.is_none() && !self.snapshot.sandbox {
             reasons.push(BlockedReason::NoNodePod);
         }
@@ -316,14 +320,6 @@ impl<'a> Work<'a> {
             reasons.extend(self.quorum(node));
         }
         reasons
-    }
-
-    /// The serving certificate that the node's kubelet waits for.
-    fn awaited_certificate(&self, node: &Node) -> Option<BlockedReason> {
-        let mut requests = latest(&self.snapshot.certificates.requests);
-        let request = requests.find(|request| request.node == node.name)?;
-        let sound = faults(request, Some(node)).is_empty();
-        Some(BlockedReason::ServingRequestPending { request: request.name.clone(), sound })
     }
 
     /// Whether etcd survives the reboot of a node: three healthy members at least, and without the node's own still a
