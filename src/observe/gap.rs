@@ -5,8 +5,6 @@ use crate::provider::{ReadError, ReadErrorKind};
 
 /// The gap that a failed read leaves.
 pub(super) fn of_failure(subject: GapSubject, error: &ReadError) -> Gap {
-    let said = error.message.raw();
-    let why = if said.is_empty() { error.operation.clone() } else { format!("{}: {said}", error.operation) };
     let remedy = match error.kind {
         ReadErrorKind::Forbidden => rule(subject),
         ReadErrorKind::NotFound
@@ -16,7 +14,7 @@ pub(super) fn of_failure(subject: GapSubject, error: &ReadError) -> Gap {
         | ReadErrorKind::Server
         | ReadErrorKind::Malformed => error.advice().map(|advice| advice.0).unwrap_or_default(),
     };
-    Gap { subject, why: Foreign::new(why), remedy }
+    Gap { subject, why: error.told(), remedy }
 }
 
 /// The gap that objects leave which could not be understood.

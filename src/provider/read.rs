@@ -44,6 +44,15 @@ pub struct ReadError {
     pub retry_after: Option<std::time::Duration>,
 }
 
+impl ReadError {
+    /// What was to be done, and what the other side said to it; may hold anything.
+    #[must_use]
+    pub fn told(&self) -> Foreign {
+        let said = self.message.raw();
+        Foreign::new(if said.is_empty() { self.operation.clone() } else { format!("{}: {said}", self.operation) })
+    }
+}
+
 impl Explain for ReadError {
     fn kind(&self) -> Kind {
         Kind::Outside

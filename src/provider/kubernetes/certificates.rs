@@ -11,14 +11,16 @@ use futures::stream;
 use kube::Config;
 use serde::Deserialize;
 
-use super::access::{Via, client_certificate};
+use super::access::client_certificate;
 use super::cluster::KubernetesCluster;
 use super::kinds::{
     ApiServices, Conversions, ManagedCertificates, MutatingWebhooks, PendingServing, ValidatingWebhooks,
 };
 use super::list::{Kind, Listing, Pages};
+use super::proxy::host_and_port;
+use super::reads::serving_listing;
 use super::transport::Target;
-use super::wire::{NamedBundle, SERVING_SIGNER};
+use super::wire::NamedBundle;
 use crate::model::{
     AddressKind, CaBundle, CertificatePlace, CertificateSource, Certificates, Foreign, Node, NodeName, Readiness,
     SeenCertificate, UnseenCertificates,
@@ -61,11 +63,11 @@ impl Way {
     pub(super) fn of(config: &Config) -> Self {
         let url = &config.cluster_url;
         let plain = url.scheme_str() == Some("http");
-        let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (host, port) = host_and_port(url);
         Self {
-            port: url.port_u16().unwrap_or(if plain { 80 } else { 443 }),
-            name: config.tls_server_name.clone().unwrap_or_else(|| host.clone()),
-            host,
+            host: host.to_owned(),
+            port,
+            name: config.tls_server_name.clone().unwrap_or_else(|| host.to_owned()),
             authorities: config.root_cert.clone().filter(|_| !config.accept_invalid_certs),
             client: client_certificate(config),
             closed: if plain {
@@ -82,16 +84,13 @@ impl Way {
 
     /// What the kubeconfig itself shows.
     fn own(&self, found: &mut Certificates) {
+        let source = CertificateSource::Kubeconfig;
         for der in self.authorities.iter().flatten() {
-            match x509::read(der) {
-                Ok(x509) => found.seen.push(seen(CertificatePlace::KubeconfigAuthority, x509)),
-                Err(why) => found.unseen.push(unseen(CertificateSource::Kubeconfig, why)),
-            }
+            take(CertificatePlace::KubeconfigAuthority, source, der, found);
         }
-        match self.client.as_ref().map(|client| client.as_ref().map(|der| x509::read(der))) {
-            Some(Ok(Ok(x509))) => found.seen.push(seen(CertificatePlace::ClientCertificate, x509)),
-            Some(Ok(Err(why))) => found.unseen.push(unseen(CertificateSource::Kubeconfig, why)),
-            Some(Err(why)) => found.unseen.push(unseen(CertificateSource::Kubeconfig, why)),
+        match &self.client {
+            Some(Ok(der)) => take(CertificatePlace::ClientCertificate, source, der, found),
+            Some(Err(why)) => found.unseen.push(unseen(source, why)),
             None => {}
         }
     }
@@ -150,22 +149,21 @@ fn failed(source: CertificateSource, error: &ReadError) -> Option<UnseenCertific
     if error.kind == ReadErrorKind::NotFound {
         return None;
     }
-    let said = error.message.raw();
-    let why = if said.is_empty() { error.operation.clone() } else { format!("{}: {said}", error.operation) };
-    Some(unseen(source, why))
+    Some(unseen(source, error.told().raw()))
+}
+
+/// One certificate in DER.
+fn take(place: CertificatePlace, source: CertificateSource, der: &[u8], found: &mut Certificates) {
+    match x509::read(der) {
+        Ok(x509) => found.seen.push(seen(place, x509)),
+        Err(why) => found.unseen.push(unseen(source, why)),
+    }
 }
 
 /// The certificates of a text in PEM, all of the same place.
 fn bundle(place: &CertificatePlace, source: CertificateSource, pem: &[u8], found: &mut Certificates) {
     match x509::certificates(pem) {
-        Ok(all) => {
-            for der in all {
-                match x509::read(&der) {
-                    Ok(x509) => found.seen.push(seen(place.clone(), x509)),
-                    Err(why) => found.unseen.push(unseen(source, why)),
-                }
-            }
-        }
+        Ok(all) => all.iter().for_each(|der| take(place.clone(), source, der, found)),
         Err(why) => found.unseen.push(unseen(source, why)),
     }
 }
@@ -369,10 +367,7 @@ impl KubernetesCluster {
 
     /// The requests of kubelets that wait for an answer.
     pub(super) async fn requests(&self) -> Certificates {
-        let target = Target::new("/apis/certificates.k8s.io/v1/certificatesigningrequests")
-            .with("fieldSelector", &format!("spec.signerName={SERVING_SIGNER}"));
-        let listing = Listing { operation: "list certificatesigningrequests".to_owned(), target };
-        match Pages::new(self.transport.clone(), listing, PendingServing).all().await {
+        match Pages::new(self.transport.clone(), serving_listing(), PendingServing).all().await {
             Ok((all, _)) => Certificates { requests: all.into_iter().flatten().collect(), ..Certificates::default() },
             Err(error) => Certificates {
                 unseen: failed(CertificateSource::ServingRequests, &error).into_iter().collect(),
@@ -383,7 +378,7 @@ impl KubernetesCluster {
 
     /// The certificates that kubelets serve with, as far as they can be reached from here.
     pub(super) async fn look_at_kubelets(&self, nodes: &[Node]) -> Certificates {
-        if self.transport.via == Via::Sandbox {
+        if self.way.is_none() {
             return Certificates::default();
         }
         // A kubelet that is down says nothing about the way to the others.

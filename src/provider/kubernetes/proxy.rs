@@ -19,12 +19,17 @@ pub(super) fn proxy_for(server: &Uri, own: Option<&str>, env: &KubeconfigEnv) ->
     let Some(named) = named.as_deref().map(str::trim).filter(|named| !named.is_empty()) else {
         return Ok(None);
     };
-    let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = server.port_u16().unwrap_or(if plain { 80 } else { 443 });
+    let (host, port) = host_and_port(server);
     if is_exempt(host, port, env.no_proxy.as_deref().unwrap_or_default()) {
         return Ok(None);
     }
     parse(named).map(Some)
+}
+
+/// Host and port of a server; the host of an IPv6 address stands without its brackets.
+pub(super) fn host_and_port(server: &Uri) -> (&str, u16) {
+    let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    (host, server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 }))
 }
 
 /// A proxy's address; one without a scheme is reached by plain HTTP.

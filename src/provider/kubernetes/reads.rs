@@ -117,6 +117,13 @@ fn budget_listing() -> Listing {
     listing("list poddisruptionbudgets", "/apis/policy/v1/poddisruptionbudgets")
 }
 
+/// The requests for serving certificates of kubelets, decided or not.
+pub(super) fn serving_listing() -> Listing {
+    let target = Target::new("/apis/certificates.k8s.io/v1/certificatesigningrequests")
+        .with("fieldSelector", &format!("spec.signerName={SERVING_SIGNER}"));
+    Listing { operation: "list certificatesigningrequests".to_owned(), target }
+}
+
 /// A Lease, as far as its times go.
 #[derive(Deserialize)]
 struct LeaseRenewal {
@@ -356,10 +363,8 @@ impl ClusterReads for KubernetesCluster {
     }
 
     async fn pending_serving_requests(&self, name: &NodeName) -> Result<u32, ReadError> {
-        let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-        let target = Target::new(path).with("fieldSelector", &format!("spec.signerName={SERVING_SIGNER}"));
-        let all = Listing { operation: "list certificatesigningrequests".to_owned(), target };
-        let (pending, _) = Pages::new(self.transport.clone(), all, ServingRequests(name.clone())).all().await?;
+        let (pending, _) =
+            Pages::new(self.transport.clone(), serving_listing(), ServingRequests(name.clone())).all().await?;
         Ok(u32::try_from(pending.into_iter().filter(|pending| *pending).count()).unwrap_or(u32::MAX))
     }
 
