@@ -15,7 +15,7 @@ use super::sandbox::{self, Patience, Place};
 use crate::apply::Connect;
 use crate::config::{Config, Reach};
 use crate::model::{ClusterName, Foreign, LabelKey, Snapshot, sanitise};
-use crate::observe;
+use crate::observe::{Extent, observe};
 use crate::provider::kubernetes::{self, Access, KubeconfigEnv, KubernetesCluster};
 use crate::provider::{LockActs, ReadError, ReadErrorKind, clock};
 
@@ -184,28 +184,16 @@ impl Connections {
         Ok(Self { clusters })
     }
 
-    /// Observes all clusters at the same time, as far as planning asks for.
-    pub(super) async fn observe(&self, output: &Output) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
-        self.look(false, output).await
-    }
-
-    /// The same, with every certificate that can be seen.
-    pub(super) async fn observe_with_certificates(
+    /// Observes all clusters at the same time.
+    pub(super) async fn observe(
         &self,
+        extent: Extent,
         output: &Output,
     ) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
-        self.look(true, output).await
-    }
-
-    async fn look(&self, certificates: bool, output: &Output) -> Result<BTreeMap<ClusterName, Snapshot>, Failure> {
         let looking = output.spinner("observing the clusters");
         let snapshots = join_all(self.clusters.iter().map(async |(name, connection)| {
             let cluster = connection.cluster.as_ref();
-            if certificates {
-                observe::observe_with_certificates(cluster, Some(cluster), name.clone(), clock::now).await
-            } else {
-                observe::observe(cluster, Some(cluster), name.clone(), clock::now).await
-            }
+            observe(cluster, Some(cluster), name.clone(), clock::now, extent).await
         }))
         .await;
         looking.finish();

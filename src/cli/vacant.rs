@@ -9,6 +9,7 @@ use super::output::Output;
 use crate::apply::{Awaited, Silence, vacancy};
 use crate::config::Config;
 use crate::model::{ClusterName, RunId, Snapshot};
+use crate::observe::Extent;
 use crate::plan::{self as planner, BlockedReason, ClusterPlan, Plan, Selection, Standing};
 use crate::provider::clock;
 
@@ -33,7 +34,7 @@ pub(super) async fn plan(
     let began = clock::monotonic();
     let mut silences: BTreeMap<ClusterName, Silence> = BTreeMap::new();
     loop {
-        let mut snapshots = connections.observe(output).await?;
+        let mut snapshots = connections.observe(Extent::Plan, output).await?;
         for (name, snapshot) in &mut snapshots {
             forget(snapshot, run, silences.get(name));
         }

@@ -7,4 +7,4 @@
 mod gap;
 mod snapshot;
 
-pub use snapshot::{ObserveError, observe, observe_with_certificates};
+pub use snapshot::{Extent, ObserveError, observe};

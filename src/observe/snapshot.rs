@@ -68,18 +68,15 @@ impl Explain for ObserveError {
 
 impl ObserveError {
     /// An API server that does not answer, with what is wrong with its certificate where that is why.
-    fn unread(cluster: ClusterName, source: ReadError, certificates: &Certificates, now: Timestamp) -> Self {
-        let own = |seen: &&SeenCertificate| matches!(seen.place, CertificatePlace::ApiServer(_));
-        let Some((seen, x509)) = certificates
-            .seen
-            .iter()
-            .filter(own)
-            .find_map(|seen| Some((seen, seen.x509.as_ref()?)))
-            .filter(|_| source.kind == ReadErrorKind::Unreachable)
-        else {
+    fn unread<'c>(cluster: ClusterName, source: ReadError, certificates: &'c Certificates, now: Timestamp) -> Self {
+        let own = |seen: &'c SeenCertificate| match (&seen.place, &seen.x509) {
+            (CertificatePlace::ApiServer(address), Some(x509)) => Some((address, x509, seen.distrusted.as_ref())),
+            _ => None,
+        };
+        let found = certificates.seen.iter().find_map(own);
+        let Some((address, x509, distrusted)) = found.filter(|_| source.kind == ReadErrorKind::Unreachable) else {
             return Self::Nodes { cluster, source };
         };
-        let CertificatePlace::ApiServer(address) = seen.place.clone() else { return Self::Nodes { cluster, source } };
         let day = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M UTC").to_string();
         let (said, advice) = if x509.not_after <= now {
             (format!("ended at {}", day(x509.not_after)), RENEW)
@@ -88,12 +85,13 @@ impl ObserveError {
                 format!("is valid only from {} on", day(x509.not_before)),
                 "check the clocks of this machine and of the API server",
             )
-        } else if let Some(why) = &seen.distrusted {
+        } else if let Some(why) = distrusted {
             (format!("is not trusted: {}", why.sanitised()), TRUST)
         } else {
             return Self::Nodes { cluster, source };
         };
-        Self::Certificate { cluster, address, subject: x509.subject.clone(), said, advice, source }
+        let (address, subject) = (address.clone(), x509.subject.clone());
+        Self::Certificate { cluster, address, subject, said, advice, source }
     }
 }
 
@@ -104,29 +102,16 @@ const RENEW: &str = "renew it on the control plane (kubeadm: `kubeadm certs rene
 const TRUST: &str = "fetch a new kubeconfig if the cluster's certificates were rotated; otherwise somebody else answers \
     at this address";
 
-/// Whether certificates are looked for, which planning does without.
+/// What of a cluster is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// Only where they may say why nothing else can be read.
-    Explanation,
-    /// All that can be seen.
+pub enum Extent {
+    /// What planning asks for. Certificates only where they may say why nothing else can be read.
+    Plan,
+    /// With it every certificate that can be seen.
     Certificates,
 }
 
-/// Observes a cluster with every certificate that can be seen; otherwise as [`observe`].
-///
-/// # Errors
-/// [`ObserveError`] when the nodes cannot be read.
-pub async fn observe_with_certificates(
-    reads: &dyn ClusterReads,
-    lock: Option<&dyn LockActs>,
-    cluster: ClusterName,
-    now: fn() -> Timestamp,
-) -> Result<Snapshot, ObserveError> {
-    look(reads, lock, cluster, now, Wanted::Certificates).await
-}
-
-/// Observes a cluster, as far as planning asks for. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
+/// Observes a cluster. `lock` is where the lock can be read; without it the snapshot knows of no lock, and there is no
 /// gap about it. Sends only requests that read.
 ///
 /// # Errors
@@ -136,16 +121,7 @@ pub async fn observe(
     lock: Option<&dyn LockActs>,
     cluster: ClusterName,
     now: fn() -> Timestamp,
-) -> Result<Snapshot, ObserveError> {
-    look(reads, lock, cluster, now, Wanted::Explanation).await
-}
-
-async fn look(
-    reads: &dyn ClusterReads,
-    lock: Option<&dyn LockActs>,
-    cluster: ClusterName,
-    now: fn() -> Timestamp,
-    wanted: Wanted,
+    extent: Extent,
 ) -> Result<Snapshot, ObserveError> {
     let held = async {
         match lock {
@@ -157,15 +133,15 @@ async fn look(
     let nodes_with_kubelets = async {
         let nodes = whole(|| reads.nodes()).await;
         let kubelets = match &nodes {
-            Ok((nodes, _)) if wanted == Wanted::Certificates => reads.kubelet_certificates(nodes).await,
+            Ok((nodes, _)) if extent == Extent::Certificates => reads.kubelet_certificates(nodes).await,
             Ok(_) | Err(_) => Certificates::default(),
         };
         (nodes, kubelets)
     };
     let certificates = async {
-        match wanted {
-            Wanted::Certificates => reads.certificates().await,
-            Wanted::Explanation => Certificates::default(),
+        match extent {
+            Extent::Certificates => reads.certificates().await,
+            Extent::Plan => Certificates::default(),
         }
     };
     // Each kind is read once, all at the same time: that is the bound.
@@ -187,7 +163,7 @@ async fn look(
     let (nodes, bad) = match nodes {
         Ok(read) => read,
         Err(source) => {
-            if wanted == Wanted::Explanation && source.kind == ReadErrorKind::Unreachable {
+            if extent == Extent::Plan && source.kind == ReadErrorKind::Unreachable {
                 certificates.extend(reads.certificates().await);
             }
             return Err(ObserveError::unread(cluster, source, &certificates, now()));

@@ -72,7 +72,10 @@ async fn run_with(manifests: &str, tables: &str, delays: &str, stops: fn(&EventK
     let connect = || kubernetes::connect(kubernetes::Access::InProcess(router.clone()), "apply", None);
     let acts = connect().await.unwrap();
     let name = ClusterName::new("box").unwrap();
-    let snapshot = haulout::observe::observe(acts.as_ref(), None, name.clone(), clock::now).await.unwrap();
+    let snapshot =
+        haulout::observe::observe(acts.as_ref(), None, name.clone(), clock::now, haulout::observe::Extent::Plan)
+            .await
+            .unwrap();
     let daemon_sets = snapshot.daemon_sets.clone();
     let plan =
         plan::plan(&config, &BTreeMap::from([(name.clone(), snapshot)]), clock::now(), &Selection::default()).unwrap();

@@ -17,7 +17,7 @@ use haulout::model::{
     BootId, ClusterName, Foreign, Gap, GapSubject, Grace, LastReboot, Mark, Namespace, Node, NodeName, NodePod, Phase,
     Pod, PodKey, PodName, RebootMethod, ReportedReboot, RunId, TableName, Uid,
 };
-use haulout::observe::{ObserveError, observe};
+use haulout::observe::{Extent, ObserveError, observe};
 use haulout::provider::kubernetes::{Access, KubernetesCluster, connect, reboot_pod_manifest};
 use haulout::provider::{
     ActError, ClusterActs, ClusterReads, CordonWrite, Followed, LockActs, NodeReports, Permit, PodScope, Probes,
@@ -207,7 +207,8 @@ async fn one_object_in_both_encodings_is_the_same_object() {
 #[tokio::test]
 async fn observing_takes_eight_requests_that_only_read() {
     let (server, cluster) = Server::start(|seen, _| captured(seen, "pb")).await;
-    let snapshot = observe(&*cluster, Some(&*cluster as &dyn LockActs), cluster_name(), now).await.unwrap();
+    let snapshot =
+        observe(&*cluster, Some(&*cluster as &dyn LockActs), cluster_name(), now, Extent::Plan).await.unwrap();
     let mut lines = server.lines();
     lines.sort();
     assert_eq!(
@@ -243,7 +244,8 @@ async fn what_cannot_be_read_is_a_gap_with_the_rule_that_closes_it() {
         path => failure(403, "Forbidden", &format!("\u{1b}[31m{path} is forbidden")),
     };
     let (_, cluster) = Server::start(answer).await;
-    let snapshot = observe(&*cluster, Some(&*cluster as &dyn LockActs), cluster_name(), now).await.unwrap();
+    let snapshot =
+        observe(&*cluster, Some(&*cluster as &dyn LockActs), cluster_name(), now, Extent::Plan).await.unwrap();
     let remedies: Vec<(GapSubject, &str)> =
         snapshot.gaps.iter().map(|gap| (gap.subject, gap.remedy.as_str())).collect();
     assert_eq!(
@@ -265,7 +267,7 @@ async fn what_cannot_be_read_is_a_gap_with_the_rule_that_closes_it() {
     assert_eq!(snapshot.nodes.len(), 2);
 
     let (_, cluster) = Server::start(|_, _| failure(403, "Forbidden", "no")).await;
-    let error = observe(&*cluster, None, cluster_name(), now).await.unwrap_err();
+    let error = observe(&*cluster, None, cluster_name(), now, Extent::Plan).await.unwrap_err();
     let ObserveError::Nodes { source, .. } = &error else { panic!("{error:?}") };
     assert_eq!((error.to_string().as_str(), source.kind), ("observe cluster prod", ReadErrorKind::Forbidden));
 }
@@ -279,7 +281,7 @@ async fn objects_that_make_no_sense_are_counted_and_left_out() {
         _ => captured(seen, "json"),
     };
     let (_, cluster) = Server::start(answer).await;
-    let snapshot = observe(&*cluster, None, cluster_name(), now).await.unwrap();
+    let snapshot = observe(&*cluster, None, cluster_name(), now, Extent::Plan).await.unwrap();
     assert_eq!(snapshot.nodes.len(), 1);
     let [Gap { subject: GapSubject::Objects, why, .. }] = snapshot.gaps.as_slice() else {
         panic!("{:?}", snapshot.gaps)
@@ -357,11 +359,11 @@ async fn a_list_that_grew_too_old_is_begun_anew_but_not_for_ever() {
         _ => captured(seen, "pb"),
     };
     let (_, cluster) = Server::start(once).await;
-    let snapshot = observe(&*cluster, None, cluster_name(), now).await.unwrap();
+    let snapshot = observe(&*cluster, None, cluster_name(), now, Extent::Plan).await.unwrap();
     assert_eq!(snapshot.nodes.len(), 2, "what was read before is not mixed in");
 
     let (server, cluster) = Server::start(move |_, _| expired()).await;
-    let error = observe(&*cluster, None, cluster_name(), now).await.unwrap_err();
+    let error = observe(&*cluster, None, cluster_name(), now, Extent::Plan).await.unwrap_err();
     assert!(matches!(error, ObserveError::Nodes { source, .. } if source.kind == ReadErrorKind::Expired));
     assert_eq!(server.seen().iter().filter(|seen| seen.path == "/api/v1/nodes").count(), 4);
 }

@@ -18,6 +18,7 @@ use crate::cli::vacant::{self, Planned};
 use crate::cli::{load, signal};
 use crate::config::Config;
 use crate::model::{ClusterName, Foreign, GapSubject, NodeName, RunId, Snapshot};
+use crate::observe::Extent;
 use crate::plan::{self as planner, Selection};
 use crate::provider::clock;
 use crate::render;
@@ -231,7 +232,7 @@ async fn look_again(
     summary: &Summary,
     output: &Output,
 ) -> Result<(Remaining, String), Failure> {
-    let snapshots: BTreeMap<ClusterName, Snapshot> = connections.observe(output).await?;
+    let snapshots: BTreeMap<ClusterName, Snapshot> = connections.observe(Extent::Plan, output).await?;
     let plan = planner::plan(config, &snapshots, connections.now(), selection)?;
     let remaining = Remaining::after(summary, plan.clusters());
     let left = render::terminal::left(connections.now(), plan.clusters(), &remaining, &output.terminal());

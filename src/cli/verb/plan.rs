@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::load::{self, Loaded};
 use crate::cli::output::Output;
 use crate::model::{ClusterName, Explain, Snapshot, sanitise};
+use crate::observe::Extent;
 use crate::plan as planner;
 use crate::{format, render};
 
@@ -20,7 +21,8 @@ const SNAPSHOT_MAX: u64 = 1 << 30;
 pub(in crate::cli) async fn run(args: &Plan, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
     let clusters = Connections::wanted(&loaded.config, &args.selection.cluster)?;
-    let (snapshots, now) = look(&loaded, &clusters, &args.from, &args.reach, "plan", output).await?;
+    let (snapshots, now) =
+        look(&loaded, &clusters, &args.from, &args.reach, "plan", Extent::Certificates, output).await?;
     let selection = args.selection.to_plan();
     let plan = planner::plan(&loaded.config, &snapshots, now, &selection)?;
     let text = match args.format {
@@ -39,16 +41,13 @@ pub(super) async fn look(
     from: &FromSnapshot,
     reach: &Reach,
     verb: &'static str,
+    extent: Extent,
     output: &Output,
 ) -> Result<(BTreeMap<ClusterName, Snapshot>, Timestamp), Failure> {
     if from.snapshot.is_empty() {
         let environment = Environment::read(reach.kubeconfig.clone());
         let connections = Connections::open(loaded, clusters, &environment, verb, output).await?;
-        // Only what shows certificates looks for them.
-        let snapshots = match verb {
-            "plan" => connections.observe_with_certificates(output).await?,
-            _ => connections.observe(output).await?,
-        };
+        let snapshots = connections.observe(extent, output).await?;
         let now = connections.now();
         return Ok((snapshots, now));
     }

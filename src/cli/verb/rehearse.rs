@@ -9,6 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::load;
 use crate::cli::output::Output;
 use crate::model::sanitise;
+use crate::observe::Extent;
 use crate::plan as planner;
 use crate::rehearse::{self, Input};
 use crate::render;
@@ -16,7 +17,8 @@ use crate::render;
 pub(in crate::cli) async fn run(args: &Rehearse, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
     let clusters = Connections::wanted(&loaded.config, &args.selection.cluster)?;
-    let (snapshots, now) = super::plan::look(&loaded, &clusters, &args.from, &args.reach, "rehearse", output).await?;
+    let (snapshots, now) =
+        super::plan::look(&loaded, &clusters, &args.from, &args.reach, "rehearse", Extent::Plan, output).await?;
     let plan = planner::plan(&loaded.config, &snapshots, now, &args.selection.to_plan())?;
     let pool_labels: BTreeMap<_, _> = loaded
         .config

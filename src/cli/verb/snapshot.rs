@@ -8,6 +8,7 @@ use crate::cli::load;
 use crate::cli::output::Output;
 use crate::format;
 use crate::model::ClusterName;
+use crate::observe::Extent;
 
 pub(in crate::cli) async fn run(args: &Snapshot, output: &Output) -> Result<Exit, Failure> {
     let loaded = load::config(&args.config.path, output)?;
@@ -26,7 +27,7 @@ pub(in crate::cli) async fn run(args: &Snapshot, output: &Output) -> Result<Exit
     let environment = Environment::read(args.reach.kubeconfig.clone());
     let connections =
         Connections::open(&loaded, std::slice::from_ref(&wanted), &environment, "snapshot", output).await?;
-    let snapshots = connections.observe_with_certificates(output).await?;
+    let snapshots = connections.observe(Extent::Certificates, output).await?;
     for snapshot in snapshots.values() {
         let text = format::snapshot::write(snapshot);
         output.data(&text).map_err(|error| Failure::io("print the snapshot", &error, "check the output"))?;

@@ -12,6 +12,7 @@ use crate::cli::output::Output;
 use crate::cli::sandbox::Patience;
 use crate::config::Config;
 use crate::model::{ClusterName, Cordon, Node, NodeName, Readiness, RunId, Snapshot};
+use crate::observe::Extent;
 use crate::plan::Selection;
 use crate::provider::clock;
 use crate::render;
@@ -24,7 +25,7 @@ pub(in crate::cli) async fn run(args: &Status, output: &Output) -> Result<Exit, 
     let names = Connections::wanted(&loaded.config, &args.cluster)?;
     let environment = Environment::read(args.reach.kubeconfig.clone());
     let connections = Connections::open(&loaded, &names, &environment, "status", output).await?;
-    let snapshots = connections.observe(output).await?;
+    let snapshots = connections.observe(Extent::Plan, output).await?;
     let name = &loaded.config.name;
     let text = render::terminal::status(name, connections.now(), snapshots.values(), &output.terminal());
     output.data(&text).map_err(|error| Failure::io("print the status", &error, "check the output"))?;
@@ -50,7 +51,7 @@ async fn abandon(args: &Abandon, output: &Output) -> Result<Exit, Failure> {
     let until = clock::monotonic() + args.lock_timeout.unsigned_abs();
     let patience = Patience::Until(until);
     let connections = Connections::open_patiently(&loaded, &names, &environment, "status", patience, output).await?;
-    let seen = connections.observe(output).await?;
+    let seen = connections.observe(Extent::Plan, output).await?;
     let mut sweep = Sweep::new();
     let mut found = false;
     for (name, snapshot) in &seen {

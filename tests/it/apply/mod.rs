@@ -13,7 +13,7 @@ use haulout::apply::{Access, ApplyError, Connect, Input, Interrupt, Outcome, app
 use haulout::config::{Source, parse};
 use haulout::journal::{Journal, Sink};
 use haulout::model::{ClusterName, RunId};
-use haulout::observe::observe;
+use haulout::observe::{Extent, observe};
 use haulout::plan::{Plan, Selection, plan};
 use haulout::provider::kubernetes::{Access as Reach, KubernetesCluster, connect};
 use haulout::provider::{LockActs, ReadError, ReadErrorKind, clock};
@@ -257,7 +257,7 @@ impl Scene {
     async fn plan(&self) -> Plan {
         let reads = self.cluster(Arc::new(|_: &Asked| Fate::Pass)).await;
         let name = ClusterName::new("demo").unwrap();
-        let snapshot = observe(reads.as_ref(), None, name.clone(), clock::now).await.unwrap();
+        let snapshot = observe(reads.as_ref(), None, name.clone(), clock::now, Extent::Plan).await.unwrap();
         let (config, _) = parse(&Source::new("haulout.toml", &self.config)).unwrap();
         let plan =
             plan(&config, &BTreeMap::from([(name, snapshot)]), self.sandbox.now(), &Selection::default()).unwrap();
@@ -274,7 +274,7 @@ impl Scene {
         let name = ClusterName::new("demo").unwrap();
         let snapshot = {
             let reads = self.cluster(Arc::new(|_: &Asked| Fate::Pass)).await;
-            observe(reads.as_ref(), None, name.clone(), clock::now).await.unwrap()
+            observe(reads.as_ref(), None, name.clone(), clock::now, Extent::Plan).await.unwrap()
         };
         self.log.lock().unwrap().clear();
         let cluster = self.cluster(Arc::new(fault)).await;

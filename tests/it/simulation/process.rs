@@ -125,7 +125,7 @@ impl Process<'_> {
     async fn look(&self) -> Snapshot {
         // What is seen is seen well: a bad look is a gap, which is the planner's and not the run's.
         let port = &self.net.port;
-        observe::observe(port, Some(port), cluster(), clock::now).await.unwrap()
+        observe::observe(port, Some(port), cluster(), clock::now, observe::Extent::Plan).await.unwrap()
     }
 
     /// Plans once, and once more from a look whose lists came in another order: it must be the same, byte for byte.
@@ -137,7 +137,8 @@ impl Process<'_> {
         };
         let plan = make(snapshot)?;
         let shuffled = self.net.shuffled();
-        let mut again = observe::observe(&shuffled, Some(&shuffled), cluster(), clock::now).await.unwrap();
+        let mut again =
+            observe::observe(&shuffled, Some(&shuffled), cluster(), clock::now, observe::Extent::Plan).await.unwrap();
         again.lock.clone_from(&snapshot.lock);
         if self.net.broken() == Some(Broken::Order) {
             self.net.shuffle(&mut again.pods);

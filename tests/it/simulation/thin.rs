@@ -52,7 +52,10 @@ fn one_node_one_pod_one_reboot() {
         let text = "version = 1\nname = \"p\"\n[cluster.c]\nsandbox = \"x.toml\"\n[reboot.all]\nwhen_required = true\n";
         let (config, _) = config::parse(&config::Source::new("haulout.toml", text)).unwrap();
         let cluster = ClusterName::new("c").unwrap();
-        let snapshot = observe::observe(port.as_ref(), Some(port.as_ref()), cluster.clone(), clock::now).await.unwrap();
+        let snapshot =
+            observe::observe(port.as_ref(), Some(port.as_ref()), cluster.clone(), clock::now, observe::Extent::Plan)
+                .await
+                .unwrap();
         let daemon_sets = snapshot.daemon_sets.clone();
         let snapshots = BTreeMap::from([(cluster.clone(), snapshot)]);
         let plan = plan::plan(&config, &snapshots, clock::now(), &Selection::default()).unwrap();
